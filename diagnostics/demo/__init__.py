@@ -1,0 +1,1 @@
+"""The demo: a small trainer and a simulated GPU; everything shown by it says SIMULATED."""

@@ -1,0 +1,1 @@
+"""Console text and log files to observations; pure, never raises on bad input."""

@@ -1,0 +1,1 @@
+"""What acts: finds, launches, stops and relaunches runs, and keeps their record."""

@@ -1,0 +1,1 @@
+"""One file a widget; widgets draw values and post messages, and know no source, run or screen."""
