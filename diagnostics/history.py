@@ -1,0 +1,292 @@
+"""Owns the memory of what was observed: History, the only mutable thing here, and its Snapshot.
+
+Everything is bounded: a run of weeks costs what a run of hours does. It reads no clock; time
+arrives inside observations.
+"""
+
+import re
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain
+
+from diagnostics.observations import (
+    BarKind,
+    EvalPoint,
+    GpuSample,
+    GpuUnavailable,
+    HostSample,
+    LogLine,
+    Missing,
+    Observation,
+    OutOfMemory,
+    Phase,
+    PhaseChange,
+    ProcessState,
+    Progress,
+    RankExit,
+    RunEnded,
+    RunFact,
+    SourceFault,
+    Traceback,
+    TrainStep,
+)
+
+MAX_LOG_LINES = 2_000
+"""Lines kept for the screen; what rules need is kept as hits."""
+MAX_POINTS = 50_000
+"""Training steps kept for each source; the oldest go first."""
+MAX_EVENTS = 256
+MAX_HITS = 16
+"""Matches kept for each pattern: the first half and the last half."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What is known of a run at one moment; a value, never changed after it is made."""
+
+    at: float = 0.0
+    gpus: Mapping[int, GpuSample] = field(default_factory=dict)
+    gpu_peak_bytes: Mapping[int, int] = field(default_factory=dict)
+    gpu_unavailable: GpuUnavailable | None = None
+    host: HostSample | None = None
+    process: ProcessState | None = None
+    ended: RunEnded | None = None
+    steps: tuple[TrainStep, ...] = ()
+    """By step, each once: sources merged, the last attempt's values winning."""
+    evals: tuple[EvalPoint, ...] = ()
+    progress: Progress | None = None
+    """The training bar."""
+    activity: Progress | None = None
+    """The latest bar of any kind."""
+    phase: Phase = Phase.STARTING
+    facts: Mapping[str, int | float | str] = field(default_factory=dict)
+    log: tuple[LogLine, ...] = ()
+    hits: Mapping[str, tuple[LogLine, ...]] = field(default_factory=dict)
+    """Log lines that match a rule's pattern, by the pattern's text."""
+    ooms: tuple[OutOfMemory, ...] = ()
+    tracebacks: tuple[Traceback, ...] = ()
+    rank_exits: tuple[RankExit, ...] = ()
+    faults: Mapping[str, SourceFault] = field(default_factory=dict)
+    observed: frozenset[str] = frozenset()
+    """Which kinds were seen: "log", "metrics", "gpu", "host", "process", "exit"."""
+
+    @property
+    def step(self) -> int | None:
+        """The training step reached, as far as any source tells."""
+        seen = [point.step for point in self.steps[-1:] if point.step is not None]
+        if self.progress is not None:
+            seen.append(self.progress.done)
+        return max(seen, default=None)
+
+    @property
+    def total_steps(self) -> int | None:
+        """How many steps the run will take, as far as any source tells."""
+        total = self.facts.get("total_steps")
+        if isinstance(total, int):
+            return total
+        if self.progress is not None:
+            return self.progress.total
+        return next((p.total_steps for p in reversed(self.steps) if p.total_steps), None)
+
+
+_KINDS: Mapping[type, str] = {
+    GpuSample: "gpu",
+    HostSample: "host",
+    ProcessState: "process",
+    RunEnded: "exit",
+    LogLine: "log",
+    Progress: "log",
+    Traceback: "log",
+    TrainStep: "metrics",
+    EvalPoint: "metrics",
+}
+
+
+class _Points:
+    """The steps of one source; a step that comes again replaces itself and what followed it."""
+
+    def __init__(self) -> None:
+        self._steps: dict[int, TrainStep] = {}
+        self._evals: dict[int, EvalPoint] = {}
+        self._last = -1
+
+    def restart(self, step: int) -> None:
+        self._steps = {k: v for k, v in self._steps.items() if k < step}
+        self._evals = {k: v for k, v in self._evals.items() if k < step}
+        self._last = step - 1
+
+    def add_step(self, point: TrainStep) -> None:
+        if point.step is None:
+            point = replace(point, step=self._last + 1)
+        step = point.step if point.step is not None else self._last + 1
+        if step < self._last:
+            self.restart(step)
+        self._steps[step] = point
+        self._last = step
+        if len(self._steps) > MAX_POINTS:
+            del self._steps[next(iter(self._steps))]
+
+    def add_eval(self, point: EvalPoint) -> None:
+        self._evals[point.step if point.step is not None else max(self._last, 0)] = point
+        if len(self._evals) > MAX_POINTS:
+            del self._evals[next(iter(self._evals))]
+
+    @property
+    def steps(self) -> Iterable[tuple[int, TrainStep]]:
+        return self._steps.items()
+
+    @property
+    def evals(self) -> Iterable[tuple[int, EvalPoint]]:
+        return self._evals.items()
+
+
+class History:
+    """Collects observations; `patterns` are the regular expressions whose matches to keep."""
+
+    def __init__(self, patterns: Sequence[str] = ()) -> None:
+        self._patterns = [(text, re.compile(text)) for text in dict.fromkeys(patterns)]
+        self._points: dict[str, _Points] = {}
+        self._gpus: dict[int, GpuSample] = {}
+        self._peaks: dict[int, int] = {}
+        self._log: deque[LogLine] = deque(maxlen=MAX_LOG_LINES)
+        self._hits: dict[str, list[LogLine]] = {}
+        self._ooms: list[OutOfMemory] = []
+        self._tracebacks: list[Traceback] = []
+        self._exits: list[RankExit] = []
+        self._facts: dict[str, int | float | str] = {}
+        self._faults: dict[str, SourceFault] = {}
+        self._kept = Snapshot()
+        self._steps_changed = False
+
+    def add(self, observation: Observation) -> None:
+        """Take one observation in."""
+        kind = _KINDS.get(type(observation))
+        if kind is not None and kind not in self._kept.observed:
+            self._kept = replace(self._kept, observed=self._kept.observed | {kind})
+        self._kept = replace(self._kept, at=max(self._kept.at, observation.at))
+        self._take(observation)
+
+    def _take(self, observation: Observation) -> None:  # noqa: C901, PLR0912 - one arm for each kind
+        match observation:
+            case LogLine():
+                self._log.append(observation)
+                self._match(observation)
+                self._faults.pop(observation.source, None)
+            case TrainStep():
+                self._points.setdefault(observation.source, _Points()).add_step(observation)
+                self._steps_changed = True
+            case EvalPoint():
+                self._points.setdefault(observation.source, _Points()).add_eval(observation)
+                self._steps_changed = True
+            case Progress():
+                kept = replace(self._kept, activity=observation)
+                if observation.kind is BarKind.TRAIN:
+                    kept = replace(kept, progress=observation)
+                self._kept = kept
+            case RunFact():
+                self._take_fact(observation)
+            case PhaseChange():
+                self._enter(observation.phase)
+            case GpuSample():
+                self._take_gpu(observation)
+            case GpuUnavailable():
+                self._gpus.clear()
+                self._kept = replace(self._kept, gpu_unavailable=observation)
+            case HostSample():
+                self._kept = replace(self._kept, host=observation)
+            case ProcessState():
+                self._kept = replace(self._kept, process=observation)
+            case RunEnded():
+                self._kept = replace(self._kept, ended=observation)
+            case Traceback():
+                _append(self._tracebacks, observation)
+            case OutOfMemory():
+                _append(self._ooms, observation)
+            case RankExit():
+                _append(self._exits, observation)
+            case SourceFault():
+                self._faults[observation.source] = observation
+
+    def snapshot(self) -> Snapshot:
+        """Return what is known now."""
+        if self._steps_changed:
+            self._merge_points()
+            self._steps_changed = False
+        return replace(
+            self._kept,
+            gpus=dict(sorted(self._gpus.items())),
+            gpu_peak_bytes=dict(self._peaks),
+            facts=dict(self._facts),
+            log=tuple(self._log),
+            hits={text: tuple(lines) for text, lines in self._hits.items()},
+            ooms=tuple(self._ooms),
+            tracebacks=tuple(self._tracebacks),
+            rank_exits=tuple(self._exits),
+            faults=dict(self._faults),
+        )
+
+    def _merge_points(self) -> None:
+        steps: dict[int, TrainStep] = {}
+        for step, point in chain.from_iterable(points.steps for points in self._points.values()):
+            steps[step] = _merged(steps[step], point) if step in steps else point
+        evals: dict[int, EvalPoint] = {}
+        for step, found in chain.from_iterable(points.evals for points in self._points.values()):
+            evals.setdefault(step, found)
+        self._kept = replace(
+            self._kept,
+            steps=tuple(steps[step] for step in sorted(steps)),
+            evals=tuple(evals[step] for step in sorted(evals)),
+        )
+
+    def _match(self, line: LogLine) -> None:
+        for text, pattern in self._patterns:
+            if pattern.search(line.text):
+                hits = self._hits.setdefault(text, [])
+                if len(hits) >= MAX_HITS:
+                    del hits[MAX_HITS // 2]
+                hits.append(line)
+
+    def _take_fact(self, fact: RunFact) -> None:
+        if fact.name == "restart":
+            if isinstance(fact.value, int):
+                self._points.setdefault(fact.source, _Points()).restart(fact.value)
+                self._steps_changed = True
+            return
+        self._facts[fact.name] = fact.value
+
+    def _enter(self, phase: Phase) -> None:
+        if phase is Phase.TRAINING and self._kept.phase is not Phase.EVALUATING:
+            # A new training in the same log: what ended the one before is over.
+            self._ooms.clear()
+            self._tracebacks.clear()
+            self._exits.clear()
+        self._kept = replace(self._kept, phase=phase)
+
+    def _take_gpu(self, sample: GpuSample) -> None:
+        self._gpus[sample.index] = sample
+        if not isinstance(sample.memory_used_bytes, Missing):
+            peak = self._peaks.get(sample.index, 0)
+            self._peaks[sample.index] = max(peak, sample.memory_used_bytes)
+        if self._kept.gpu_unavailable is not None:
+            self._kept = replace(self._kept, gpu_unavailable=None)
+
+
+def _append(events: list[Traceback] | list[OutOfMemory] | list[RankExit], event: object) -> None:
+    if len(events) < MAX_EVENTS:
+        events.append(event)  # type: ignore[arg-type] # each list is called with its own kind
+
+
+def _merged(first: TrainStep, second: TrainStep) -> TrainStep:
+    """Fill what `first` lacks from `second`: trainer_log has no grad_norm, the console has."""
+    return replace(
+        first,
+        total_steps=first.total_steps or second.total_steps,
+        loss=first.loss if first.loss is not None else second.loss,
+        grad_norm=first.grad_norm if first.grad_norm is not None else second.grad_norm,
+        learning_rate=(
+            first.learning_rate if first.learning_rate is not None else second.learning_rate
+        ),
+        epoch=first.epoch if first.epoch is not None else second.epoch,
+        extra={**second.extra, **first.extra},
+    )

@@ -1,0 +1,163 @@
+"""Owns the loop: poll sources -> History -> diagnose -> MonitorUpdate. Watcher does one turn of
+it; Monitor is the one thread that turns it. A failing source never ends it.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from diagnostics.engine import diagnose
+from diagnostics.findings import Diagnosis
+from diagnostics.history import History, Snapshot
+from diagnostics.monitor_update import MonitorUpdate
+from diagnostics.observations import Missing, Observation, Phase, RunEnded
+from diagnostics.ruleset import RuleSet
+from diagnostics.runs.ledger import assess
+from diagnostics.runs.model import Attempt, Run, RunStatus
+from diagnostics.signals import Context
+from diagnostics.sources.base import Source
+
+LOG_SECONDS = 0.5
+"""How often logs and processes are looked at: a finding is on screen well within 2 seconds."""
+SETTLE_SECONDS = 3.0
+"""How long a run without processes may still have an exit record to come."""
+
+
+@dataclass(slots=True)
+class Watcher:
+    """One watched run; `tick` turns the loop once. `slow` sources are polled each interval."""
+
+    run: Run
+    rules: RuleSet
+    fast: Sequence[Source]
+    slow: Sequence[Source] = ()
+    packages: Mapping[str, bool] = field(default_factory=dict)
+    attempts: Sequence[Attempt] = ()
+    save: Callable[[Attempt], None] | None = None
+    """Records what came of the present attempt; None for one that is not ours to record."""
+    interval_s: float = 2.0
+    history: History = field(init=False)
+    _diagnosis: Diagnosis = field(init=False, default_factory=Diagnosis)
+    _slow_at: float = field(init=False, default=0.0)
+    _gone_since: float | None = field(init=False, default=None)
+    _saved: Attempt | None = field(init=False, default=None)
+    _changed: bool = field(init=False, default=True)
+
+    def __post_init__(self) -> None:
+        self.history = History(self.rules.patterns)
+
+    def tick(self, now: float) -> MonitorUpdate | None:
+        """Poll what is due; return an update where there is anything new."""
+        seen: list[Observation] = []
+        for source in self.fast:
+            seen.extend(source.poll(now))
+        due = now - self._slow_at >= self.interval_s
+        if due:
+            self._slow_at = now
+            for source in self.slow:
+                seen.extend(source.poll(now))
+        for observation in seen:
+            self.history.add(observation)
+        if not seen and not due:
+            return None
+        return self._update(now)
+
+    def close(self) -> None:
+        """Close the sources; the training is not touched."""
+        for source in (*self.fast, *self.slow):
+            source.close()
+
+    def _update(self, now: float) -> MonitorUpdate:
+        snapshot = self.history.snapshot()
+        status = self._status(snapshot, now)
+        context = Context(
+            snapshot=snapshot,
+            config=self.run.config,
+            environ=self.run.launch.environ if self.run.launch is not None else {},
+            packages=self.packages,
+            closed=status is not RunStatus.RUNNING,
+        )
+        diagnosis = diagnose(self.rules.rules, context)
+        attempts = self._assess(snapshot, diagnosis, status)
+        previous = attempts[-2] if len(attempts) > 1 else None
+        return MonitorUpdate(now, self.run, snapshot, diagnosis, status, attempts, previous)
+
+    def _status(self, snapshot: Snapshot, now: float) -> RunStatus:
+        alive = snapshot.process is not None and snapshot.process.alive
+        if snapshot.ended is not None:
+            return ended_status(snapshot.ended)
+        if alive:
+            self._gone_since = None
+            return RunStatus.RUNNING
+        if self._gone_since is None:
+            self._gone_since = now
+        if now - self._gone_since < SETTLE_SECONDS and snapshot.process is not None:
+            return RunStatus.RUNNING
+        return status_of_log(snapshot)
+
+    def _assess(
+        self, snapshot: Snapshot, diagnosis: Diagnosis, status: RunStatus
+    ) -> tuple[Attempt, ...]:
+        if not self.attempts:
+            return ()
+        *before, present = self.attempts
+        previous = before[-1] if before else None
+        present = assess(present, previous, snapshot, diagnosis, status)
+        milestone = self._saved is None or (
+            (self._saved.status, self._saved.outcome, self._saved.finding_id)
+            != (present.status, present.outcome, present.finding_id)
+        )
+        if self.save is not None and milestone:
+            self.save(present)
+            self._saved = present
+        return (*before, present)
+
+
+def ended_status(ended: RunEnded) -> RunStatus:
+    """Return how a run stands by its supervisor's record."""
+    if ended.exit_code == 0:
+        return RunStatus.FINISHED
+    if ended.requested:
+        return RunStatus.STOPPED
+    return RunStatus.UNKNOWN if isinstance(ended.exit_code, Missing) else RunStatus.FAILED
+
+
+def status_of_log(snapshot: Snapshot) -> RunStatus:
+    """Return how a run stands by what its log says, where nobody recorded its exit."""
+    if snapshot.phase is Phase.FINISHED or "train_loss" in snapshot.facts:
+        return RunStatus.FINISHED
+    if snapshot.ooms or snapshot.tracebacks or snapshot.rank_exits:
+        return RunStatus.FAILED
+    return RunStatus.UNKNOWN
+
+
+class Monitor:
+    """Turns a Watcher in a thread of its own; a stuck driver never blocks who listens."""
+
+    def __init__(self, make_watcher: Callable[[], Watcher]) -> None:
+        self._make_watcher = make_watcher
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self, publish: Callable[[MonitorUpdate], None]) -> None:
+        """Begin; `publish` is called from the thread, at most once a turn."""
+        self._thread = threading.Thread(
+            target=self._turn, args=(publish,), name="llamavet-monitor", daemon=True
+        )
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ask the thread to end; returns at once and never touches the training."""
+        self._stopping.set()
+
+    def _turn(self, publish: Callable[[MonitorUpdate], None]) -> None:
+        watcher = self._make_watcher()
+        try:
+            while not self._stopping.is_set():
+                update = watcher.tick(time.time())
+                if update is not None and not self._stopping.is_set():
+                    publish(update)
+                self._stopping.wait(LOG_SECONDS)
+        finally:
+            watcher.close()

@@ -1,0 +1,96 @@
+"""Owns putting a watcher together for a run: which sources, which rules, what is installed."""
+
+import socket
+from collections.abc import Sequence
+
+from diagnostics.monitor import Watcher
+from diagnostics.ruleset import RuleSet, load_rules
+from diagnostics.runs.discover import RunGroup, find_run
+from diagnostics.runs.environment import probe_environment
+from diagnostics.runs.launcher import read_handle
+from diagnostics.runs.model import Attempt, Run
+from diagnostics.runs.processes import ProcessId, identify
+from diagnostics.runs.store import attempts, save_outcome
+from diagnostics.errors import RunError, StoreError
+from diagnostics.demo.gpu import SimulatedGpu
+from diagnostics.sources.base import Source
+from diagnostics.sources.console import ConsoleLog
+from diagnostics.sources.host import Host
+from diagnostics.sources.nvml import NvmlGpus
+from diagnostics.sources.process import Processes
+from diagnostics.sources.supervised import Supervised
+from diagnostics.sources.trainer_log import TrainerLog
+
+PACKAGES = ("liger_kernel", "bitsandbytes", "deepspeed", "flash_attn", "unsloth")
+
+
+def make_watcher(
+    run: Run, *, interval_s: float = 2.0, rules: RuleSet | None = None, read_only: bool = False
+) -> Watcher:
+    """Return a watcher of a run, its sources not yet polled."""
+    host = socket.gethostname()
+    made = attempts(run.record) if run.record is not None else []
+    fast: list[Source] = []
+    if run.log_path is not None:
+        fast.append(ConsoleLog(run.log_path))
+    if run.output_dir is not None:
+        fast.append(TrainerLog(run.output_dir / "trainer_log.jsonl"))
+    fast.append(_process_source(run, made, host))
+    slow: list[Source] = [
+        SimulatedGpu(run.simulated_gpu) if run.simulated_gpu is not None else NvmlGpus(host),
+        Host(run.output_dir or run.cwd, host),
+    ]
+    return Watcher(
+        run=run,
+        rules=rules if rules is not None else load_rules(),
+        fast=fast,
+        slow=slow,
+        packages=packages_of(run),
+        attempts=made,
+        save=None if read_only or not made else _save,
+        interval_s=interval_s,
+    )
+
+
+def packages_of(run: Run) -> dict[str, bool]:
+    """Return whether the packages that fixes need are installed for the training, where known."""
+    if run.launch is None:
+        return {}
+    environment = probe_environment(run.launch.argv, run.launch.environ, run.launch.cwd)
+    known = {name: environment.has(name) for name in PACKAGES}
+    return {name: present for name, present in known.items() if present is not None}
+
+
+def refreshed_group(run: Run) -> RunGroup | None:
+    """Return the run's live processes as they are now, or None where it has ended."""
+    root = _root(run)
+    if root is None:
+        return None
+    try:
+        group = find_run(root.pid)
+    except RunError:
+        return None
+    return group if group.root == root or root in group.members else None
+
+
+def _root(run: Run) -> ProcessId | None:
+    if run.record is not None:
+        made = attempts(run.record)
+        handle = read_handle(made[-1].folder) if made else None
+        if handle is not None:
+            return handle.process if identify(handle.process.pid) == handle.process else None
+    return run.group.root if run.group is not None else None
+
+
+def _process_source(run: Run, made: Sequence[Attempt], host: str) -> Source:
+    if made and (made[-1].folder / "child.json").exists():
+        return Supervised(made[-1].folder, host)
+    members = run.group.members if run.group is not None else ()
+    return Processes(members, host)
+
+
+def _save(attempt: Attempt) -> None:
+    try:
+        save_outcome(attempt)
+    except StoreError:
+        return  # a full disk must not end the watching; the outcome is judged again next time

@@ -1,0 +1,53 @@
+"""Owns reading a checkpoint's trainer_state.json: its log_history has what trainer_log lacks."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from diagnostics.observations import EvalPoint, Observation, TrainStep
+from diagnostics.runs.files import read_json
+
+_STEP_KEYS = {"loss", "grad_norm", "learning_rate", "epoch", "step"}
+
+
+def read_trainer_state(path: Path, at: float) -> Sequence[Observation]:
+    """Return the steps and evaluations of a trainer_state.json; none where it cannot be read."""
+    state = read_json(path)
+    history = state.get("log_history") if state is not None else None
+    if not isinstance(history, list):
+        return ()
+    total = state.get("max_steps") if state is not None else None
+    source = f"{path.parent.name}/{path.name}" if path.parent.name else path.name
+    found: list[Observation] = []
+    for number, row in enumerate(history, start=1):
+        if not isinstance(row, dict) or not isinstance(row.get("step"), int):
+            continue
+        step = int(row["step"])
+        numbers = {str(key): value for key, value in row.items() if _is_number(value)}
+        if "eval_loss" in numbers:
+            found.append(
+                EvalPoint(at, source, number, step, numbers["eval_loss"], numbers.get("epoch"))
+            )
+        elif "loss" in numbers:
+            found.append(
+                TrainStep(
+                    at=at,
+                    source=source,
+                    line=number,
+                    step=step,
+                    total_steps=total if isinstance(total, int) else None,
+                    loss=numbers["loss"],
+                    grad_norm=numbers.get("grad_norm"),
+                    learning_rate=numbers.get("learning_rate"),
+                    epoch=numbers.get("epoch"),
+                    extra=_extra(numbers),
+                )
+            )
+    return found
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _extra(numbers: Mapping[str, float]) -> Mapping[str, float]:
+    return {key: value for key, value in numbers.items() if key not in _STEP_KEYS}
