@@ -1,0 +1,387 @@
+import os
+import pty
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from diagnostics.errors import RunError
+from diagnostics.runs.discover import find_run, find_runs, program
+from diagnostics.runs.processes import identify
+from tests.runs.standins import Standins, as_nobody, kill, wait_until
+
+TRAIN = ("llamafactory-cli", "train", "train.yaml")
+TORCHRUN = {"FORCE_TORCHRUN": "1", "NPROC_PER_NODE": "2"}
+
+
+@pytest.fixture
+def standins(tmp_path: Path) -> Iterator[Standins]:
+    made = Standins(tmp_path)
+    yield made
+    made.close()
+
+
+def test_a_single_process_is_one_run_with_itself_as_the_only_rank(standins):
+    before = time.time()
+    process = standins.start(*TRAIN, "learning_rate=1e-5", environ={"WANDB_PROJECT": "x=y"})
+    run = standins.one_run()
+    assert run.root == identify(process.pid)
+    assert run.ranks == run.members == (run.root,)
+    assert run.launcher is None
+    assert run.argv[1:] == (
+        str(standins.bin / "llamafactory-cli"),
+        "train",
+        "train.yaml",
+        "learning_rate=1e-5",
+    )
+    assert run.cwd == standins.folder
+    assert run.environ["WANDB_PROJECT"] == "x=y"
+    assert run.log_paths == (standins.folder / "train.log",)
+    assert run.log_sink == "file"
+    assert not run.board
+    assert not run.simulated
+    assert not run.orphaned
+    assert before - 2 < run.started_at < time.time() + 2
+
+
+def test_a_torchrun_tree_is_one_run_with_its_ranks_in_order(standins):
+    process = standins.start(*TRAIN, environ=TORCHRUN)
+    run = standins.one_run(ranks=2)
+    assert run.root.pid == process.pid
+    assert run.argv[2:] == ("train", "train.yaml")
+    assert run.launcher is not None
+    assert run.launcher.pid not in {run.root.pid, *(rank.pid for rank in run.ranks)}
+    assert [rank_of(rank.pid) for rank in run.ranks] == ["0", "1"]
+    assert set(run.members) == {run.root, run.launcher, *run.ranks}
+    assert not run.orphaned
+
+
+def test_torchrun_by_hand_is_a_run_whose_root_is_its_launcher(standins):
+    script = str(standins.folder / "llamafactory" / "launcher.py")
+    process = standins.start("torchrun", "--nproc_per_node", "2", script, "train.yaml")
+    run = standins.one_run(ranks=2)
+    assert run.root.pid == process.pid
+    assert run.launcher == run.root
+
+
+def test_forked_workers_are_members_and_no_ranks(standins):
+    standins.start(*TRAIN, environ={"STANDIN_WORKERS": "3"})
+    run = standins.one_run(members=4)
+    assert run.ranks == (run.root,)
+
+
+def test_forked_workers_of_ranks_are_members_and_no_ranks(standins):
+    standins.start(*TRAIN, environ={**TORCHRUN, "STANDIN_WORKERS": "2"})
+    run = standins.one_run(ranks=2, members=8)
+    assert run.launcher is not None
+
+
+def test_the_same_config_started_twice_is_two_runs(standins):
+    pids = {standins.start(*TRAIN).pid, standins.start(*TRAIN).pid}
+    wait_until(lambda: {run.root.pid for run in standins.runs()} == pids)
+    assert all(len(run.members) == 1 for run in standins.runs())
+
+
+@pytest.mark.parametrize(
+    "wrapper",
+    [
+        ("sh", "-c", "llamafactory-cli train train.yaml; true"),
+        ("timeout", "100", *TRAIN),
+        ("nohup", *TRAIN),
+        ("nice", "sh", "-c", "timeout 100 llamafactory-cli train train.yaml; true"),
+    ],
+)
+def test_a_wrapper_is_not_the_run_that_it_started(standins, wrapper):
+    standins.start(*wrapper)
+    run = standins.one_run()
+    assert Path(run.argv[0]).name.startswith("python")
+    assert run.argv[2:] == ("train", "train.yaml")
+    assert run.members == (run.root,)
+
+
+def test_what_only_bears_the_words_of_a_training_is_no_run(standins):
+    idle = "import time; time.sleep(100)"
+    carriers = [
+        standins.start("tail", "-f", "train.yaml"),
+        standins.start("sh", "-c", "sleep 100; : llamafactory-cli train train.yaml"),
+        standins.start(sys.executable, "-c", idle, "llamafactory-cli", "train", "train.yaml"),
+        standins.start("timeout", "100", "sleep", "100"),
+    ]
+    for name in ("vim", "grep", "llamavet"):
+        words = [name, "-c", idle, "llamafactory-cli", "train", "train.yaml"]
+        carriers.append(standins.start(*words, executable=sys.executable))
+    wait_until(lambda: {process.pid for process in carriers} <= set(standins.living()))
+    assert standins.runs() == []
+    for process in carriers:
+        with pytest.raises(RunError, match="is not a LLaMA-Factory training"):
+            find_run(process.pid)
+
+
+@pytest.mark.parametrize(
+    ("argv", "name"),
+    [
+        (("/x/bin/python3", "/x/bin/llamafactory-cli", "train"), "llamafactory-cli"),
+        (("python", "-u", "-m", "llamafactory.cli", "train"), "llamafactory.cli"),
+        (("python", "-um", "torch.distributed.run", "x.py"), "torch.distributed.run"),
+        (("python", "-X", "dev", "-W", "error", "src/train.py"), "train.py"),
+        (("python3.11", "-c", "pass", "src/train.py"), ""),
+        (("python",), ""),
+        (("python", "-m"), ""),
+        (("", "train"), ""),
+        ((), ""),
+        (("bash", "-c", "llamafactory-cli train x.yaml"), "bash"),
+    ],
+)
+def test_a_command_line_is_named_by_what_it_runs(argv, name):
+    assert program(argv) == name
+
+
+def test_a_killed_entrance_leaves_a_run_whose_root_is_torchrun(standins):
+    process = standins.start(*TRAIN, environ=TORCHRUN)
+    before = standins.one_run(ranks=2)
+    kill(process.pid, signal.SIGKILL)
+    process.wait()
+    run = standins.one_run(ranks=2)
+    assert run.root == run.launcher == before.launcher
+    assert run.ranks == before.ranks
+    assert not run.orphaned
+
+
+def test_ranks_whose_launcher_was_killed_are_one_orphaned_run(standins):
+    standins.start(*TRAIN, environ={**TORCHRUN, "STANDIN_WORKERS": "1"})
+    before = standins.one_run(ranks=2, members=6)
+    orphan(before, standins)
+    run = standins.one_run(ranks=2, members=4)
+    assert run.orphaned
+    assert run.ranks == before.ranks
+    assert run.root == run.ranks[0]
+    assert run.launcher is None
+    assert set(run.members) < set(before.members)
+
+
+def test_the_orphans_of_two_launchers_are_two_runs(standins):
+    standins.start(*TRAIN, environ=TORCHRUN)
+    first = standins.one_run(ranks=2)
+    standins.start(*TRAIN, environ=TORCHRUN)
+    wait_until(lambda: [len(run.ranks) for run in standins.runs()] == [2, 2])
+    for run in standins.runs():
+        orphan(run, standins)
+    wait_until(lambda: [run.orphaned for run in standins.runs()] == [True, True])
+    assert first.ranks in [run.ranks for run in standins.runs()]
+
+
+def test_workers_that_outlive_a_dead_orphan_belong_to_the_others(standins):
+    standins.start(*TRAIN, environ={**TORCHRUN, "STANDIN_WORKERS": "1"})
+    before = standins.one_run(ranks=2, members=6)
+    orphan(before, standins)
+    kill(before.ranks[1].pid, signal.SIGKILL)
+    run = standins.one_run(ranks=1, members=3)
+    assert run.ranks == before.ranks[:1]
+
+
+def test_workers_that_outlive_a_killed_training_are_no_run(standins):
+    process = standins.start(*TRAIN, environ={"STANDIN_WORKERS": "2"})
+    run = standins.one_run(members=3)
+    kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert standins.runs() == []
+    with pytest.raises(RunError, match="is not a LLaMA-Factory training"):
+        find_run(run.members[1].pid)
+
+
+def test_an_environment_that_names_a_rank_makes_no_orphan_of_an_entrance(standins):
+    cluster = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_PORT": "29500"}
+    standins.start(*TRAIN, environ=cluster)
+    standins.start(*TRAIN, environ=cluster)
+    wait_until(lambda: len(standins.runs()) == 2)
+    assert not any(run.orphaned for run in standins.runs())
+
+
+def test_ranks_that_a_scheduler_started_are_one_run_and_no_orphans(standins):
+    for number in ("1", "0"):
+        ranked = {"RANK": number, "LOCAL_RANK": number, "WORLD_SIZE": "2", "MASTER_PORT": "29511"}
+        standins.start(sys.executable, str(standins.train_script), "train.yaml", environ=ranked)
+    run = standins.one_run(ranks=2)
+    assert [rank_of(rank.pid) for rank in run.ranks] == ["0", "1"]
+    assert not run.orphaned
+
+
+def test_the_web_ui_is_no_run_and_its_training_is(standins):
+    process = standins.start("llamafactory-cli", "webui")
+    run = standins.one_run()
+    assert run.root.pid != process.pid
+    assert run.board
+    assert run.board_dir == standins.folder / "saves" / "board"
+    with pytest.raises(RunError, match=f"started one; name it: pid {run.root.pid}"):
+        find_run(process.pid)
+
+
+def test_accelerate_on_one_gpu_has_its_script_as_the_rank(standins):
+    process = standins.start("accelerate", "launch", str(standins.train_script), "train.yaml")
+    run = standins.one_run()
+    assert run.root.pid == process.pid
+    assert run.launcher == run.root
+    assert run.ranks != (run.root,)
+
+
+def test_deepspeed_has_the_launcher_nearest_to_the_ranks(standins):
+    process = standins.start("deepspeed", str(standins.train_script), "--stage", "sft")
+    run = standins.one_run(ranks=2)
+    assert run.root.pid == process.pid
+    assert run.launcher is not None
+    assert run.launcher != run.root
+    assert len(run.members) == 4
+
+
+def test_orphans_of_deepspeed_are_one_run_although_their_arguments_differ(standins):
+    standins.start("deepspeed", str(standins.train_script), "--stage", "sft")
+    orphan(standins.one_run(ranks=2), standins)
+    assert [rank_of(rank.pid) for rank in standins.one_run(ranks=2).ranks] == ["0", "1"]
+
+
+def test_a_pipe_is_named_and_has_no_path(standins):
+    standins.start(*TRAIN, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    run = standins.one_run()
+    assert (run.log_sink, run.log_paths) == ("pipe", ())
+
+
+def test_output_thrown_away_is_named(standins):
+    standins.start(*TRAIN, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    run = standins.one_run()
+    assert (run.log_sink, run.log_paths) == ("null", ())
+
+
+def test_a_terminal_is_named_and_has_no_path(standins):
+    ours, theirs = pty.openpty()
+    try:
+        standins.start(*TRAIN, stdout=theirs, stderr=theirs)
+        run = standins.one_run()
+        assert (run.log_sink, run.log_paths) == ("terminal", ())
+    finally:
+        os.close(theirs)
+        os.close(ours)
+
+
+def test_two_streams_in_two_files_are_two_paths(standins):
+    with (standins.folder / "err.log").open("wb") as file:
+        standins.start(*TRAIN, stderr=file)
+    run = standins.one_run()
+    assert run.log_paths == (standins.folder / "train.log", standins.folder / "err.log")
+
+
+def test_a_renamed_log_is_followed_and_a_deleted_one_has_no_path(standins):
+    standins.start(*TRAIN)
+    standins.one_run()
+    (standins.folder / "train.log").rename(standins.folder / "train.log.1")
+    (standins.folder / "train.log").write_text("another")
+    assert standins.one_run().log_paths == (standins.folder / "train.log.1",)
+    (standins.folder / "train.log.1").unlink()
+    run = standins.one_run()
+    assert (run.log_sink, run.log_paths) == ("file", ())
+
+
+def test_the_log_of_a_torchrun_run_is_that_of_rank_0(standins):
+    standins.start(*TRAIN, environ=TORCHRUN)
+    assert standins.one_run(ranks=2).log_paths == (standins.folder / "train.log",)
+
+
+def test_the_limits_are_those_of_the_run(standins):
+    soft = 3 * 2**40
+    process = standins.start("sh", "-c", f"ulimit -S -d {soft // 1024}; exec {' '.join(TRAIN)}")
+    run = standins.one_run()
+    assert run.root.pid == process.pid
+    assert run.limits["data"] == (soft, resource.getrlimit(resource.RLIMIT_DATA)[1])
+    assert run.limits["nofile"] == resource.getrlimit(resource.RLIMIT_NOFILE)
+
+
+def test_words_that_are_not_text_come_back_as_they_were(standins):
+    word = os.fsdecode(b"output_dir=/data/\xff\xfe x")
+    standins.start(*TRAIN, word, "", environ={"ODD": os.fsdecode(b"\xff=\n")})
+    run = standins.one_run()
+    assert run.argv[-2:] == (word, "")
+    assert os.fsencode(run.environ["ODD"]) == b"\xff=\n"
+
+
+def test_a_deleted_working_folder_keeps_its_name(standins):
+    folder = standins.folder / "gone"
+    folder.mkdir()
+    standins.start("sh", "-c", f"cd gone && rmdir ../gone && exec {' '.join(TRAIN)}")
+    assert standins.one_run().cwd == folder
+
+
+def test_the_demo_is_a_simulated_run(standins):
+    package = standins.folder / "diagnostics" / "demo"
+    package.mkdir(parents=True)
+    text = (standins.folder / "llamafactory" / "launcher.py").read_text()
+    (package / "trainer.py").write_text(text)
+    words = ("-P", "-m", "diagnostics.demo.trainer", "train", "train.yaml")
+    standins.start(sys.executable, *words)
+    assert standins.one_run().simulated
+
+
+def test_any_process_of_a_run_finds_it(standins):
+    standins.start(*TRAIN, environ={**TORCHRUN, "STANDIN_WORKERS": "1"})
+    run = standins.one_run(ranks=2, members=6)
+    for member in run.members:
+        assert find_run(member.pid).root == run.root
+
+
+def test_a_pid_that_no_process_has_is_said_in_one_line():
+    with pytest.raises(RunError, match="^pid 2147483646: no such process") as caught:
+        find_run(2**31 - 2)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_training_that_has_ended_but_was_not_reaped_is_no_such_process(standins):
+    process = standins.start(*TRAIN)
+    standins.one_run()
+    kill(process.pid, signal.SIGKILL)
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    with pytest.raises(RunError, match="no such process"):
+        find_run(process.pid)
+    assert standins.runs() == []
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can start a process of another user")
+def test_another_users_training_is_refused_by_name():
+    process = as_nobody(["sleep", "60"])
+    try:
+        with pytest.raises(RunError, match="belongs to nobody, not to you"):
+            find_run(process.pid)
+        assert process.pid not in {run.root.pid for run in find_runs()}
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_processes_that_come_and_go_do_not_disturb_the_search(standins):
+    standins.start("sh", "-c", "while :; do /bin/true; done")
+    standins.start(*TRAIN)
+    root = standins.one_run().root
+    for _ in range(50):
+        assert [run.root for run in standins.runs()] == [root]
+
+
+def rank_of(pid: int) -> str:
+    return find_rank(Path(f"/proc/{pid}/environ").read_bytes())
+
+
+def find_rank(environ: bytes) -> str:
+    return next(
+        word.removeprefix(b"RANK=").decode()
+        for word in environ.split(b"\0")
+        if word.startswith(b"RANK=")
+    )
+
+
+def orphan(run, standins: Standins) -> None:
+    """Kill everything above the ranks at once."""
+    for process in (run.root, run.launcher):
+        kill(process.pid, signal.SIGKILL)
+    wait_until(lambda: identify(run.root.pid) is None and identify(run.launcher.pid) is None)
+    standins.reap()
