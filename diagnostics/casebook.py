@@ -1,5 +1,7 @@
-"""Owns the tests beside the rules: `NAME.test.yaml` holds cases, each a log, a config, an exit,
-and what must be reported, what must not, and the exact config that a fix must give. Pure.
+"""Owns the tests beside the rules: the cases of `NAME.test.yaml`, and running one. Pure.
+
+A case is a log, a config and an exit, with what must be reported, what must not, and the exact
+config that a fix must give.
 """
 
 from collections.abc import Iterator
@@ -143,4 +145,3 @@ def _fix_faults(
 def case_files(roots: tuple[Path, ...]) -> list[Path]:
     """Return the case files under the roots."""
     return sorted(path for root in roots for path in root.rglob("*.test.yaml"))
-

@@ -1,4 +1,4 @@
-"""Owns remedies: a FixRule is data from YAML; worked out for one config it is a Fix; planned, a change.
+"""Owns remedies: a FixRule is data; worked out for a run it is a Fix; planned, a ConfigChange.
 
 Pure: nothing is written here. The batch arithmetic of the out-of-memory remedies lives here too.
 """
@@ -90,7 +90,7 @@ class ConfigChange:
 
 
 def work_out(rule: FixRule, context: Context) -> Fix | None:
-    """Make a Fix of a rule for this run, or None where it does not apply or would change nothing."""
+    """Make a Fix of a rule for this run; None where it does not apply or changes nothing."""
     verdict = evaluate(rule.when, context) if rule.when is not None else None
     if verdict is not None and verdict.truth is False:
         return None
@@ -134,7 +134,7 @@ def plan(fix: Fix, config: EffectiveConfig) -> ConfigChange:
 
 
 def change_diff(before: EffectiveConfig, after: EffectiveConfig, env: Mapping[str, str]) -> str:
-    """Return a unified diff of the file, then of the command line and the environment if changed."""
+    """Return a unified diff of the file, then of the command line and the environment."""
     parts = []
     name = before.document.path.name if before.document and before.document.path else "config.yaml"
     if _text(before) != _text(after):
@@ -168,7 +168,7 @@ def _changes(edit: EditRule, context: Context) -> list[KeyChange] | None:
     """Return an edit's changes: none where it holds already, None where it cannot be made."""
     match edit:
         case SetKey(key, value):
-            if _known(key, context) == value and type(_known(key, context)) is type(value):
+            if _old(key, context) == value:
                 return []
             return [KeyChange(key, _old(key, context), value)]
         case UnsetKey(key):
@@ -199,7 +199,7 @@ _HEADER_FACTS = {
 
 
 def _known(key: str, context: Context) -> object:
-    """Return the value in force: the config's, else what the log's header says, else the default."""
+    """Return the value in force: the config's, else the log header's, else the default."""
     if context.config is not None:
         return context.config.value(key)
     said = context.snapshot.facts.get(_HEADER_FACTS.get(key, ""))

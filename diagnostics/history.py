@@ -37,6 +37,8 @@ MAX_LOG_LINES = 2_000
 MAX_POINTS = 50_000
 """Training steps kept for each source; the oldest go first."""
 MAX_EVENTS = 256
+TRAINER_LOG = "trainer_log.jsonl"
+"""The source whose step numbers are sure."""
 MAX_HITS = 16
 """Matches kept for each pattern: the first half and the last half."""
 
@@ -109,6 +111,7 @@ class _Points:
     def __init__(self) -> None:
         self._steps: dict[int, TrainStep] = {}
         self._evals: dict[int, EvalPoint] = {}
+        self._unplaced: list[TrainStep] = []
         self._last = -1
 
     def restart(self, step: int) -> None:
@@ -117,9 +120,11 @@ class _Points:
         self._last = step - 1
 
     def add_step(self, point: TrainStep) -> None:
-        if point.step is None:
-            point = replace(point, step=self._last + 1)
-        step = point.step if point.step is not None else self._last + 1
+        step = point.step
+        if step is None:
+            if len(self._unplaced) < MAX_POINTS:
+                self._unplaced.append(replace(point, step=len(self._unplaced) + 1))
+            return
         if step < self._last:
             self.restart(step)
         self._steps[step] = point
@@ -135,6 +140,11 @@ class _Points:
     @property
     def steps(self) -> Iterable[tuple[int, TrainStep]]:
         return self._steps.items()
+
+    @property
+    def unplaced(self) -> Sequence[TrainStep]:
+        """Points whose step nothing told, numbered in their order."""
+        return self._unplaced
 
     @property
     def evals(self) -> Iterable[tuple[int, EvalPoint]]:
@@ -228,8 +238,17 @@ class History:
 
     def _merge_points(self) -> None:
         steps: dict[int, TrainStep] = {}
-        for step, point in chain.from_iterable(points.steps for points in self._points.values()):
-            steps[step] = _merged(steps[step], point) if step in steps else point
+        own = self._points.get(TRAINER_LOG)
+        known = dict(own.steps) if own is not None else {}
+        last = max(known, default=-1)
+        for source, points in self._points.items():
+            for step, point in points.steps:
+                if known and source != TRAINER_LOG and step not in known and step < last:
+                    continue  # a console tells steps less surely than LLaMA-Factory's own record
+                steps[step] = _merged(steps[step], point) if step in steps else point
+        if not steps:
+            unplaced = chain.from_iterable(points.unplaced for points in self._points.values())
+            steps = {point.step: point for point in unplaced if point.step is not None}
         evals: dict[int, EvalPoint] = {}
         for step, found in chain.from_iterable(points.evals for points in self._points.values()):
             evals.setdefault(step, found)

@@ -1,5 +1,7 @@
-"""Owns the loop: poll sources -> History -> diagnose -> MonitorUpdate. Watcher does one turn of
-it; Monitor is the one thread that turns it. A failing source never ends it.
+"""Owns the loop: poll sources -> History -> diagnose -> MonitorUpdate.
+
+Watcher does one turn of it; Monitor is the one thread that turns it. A failing source never
+ends it.
 """
 
 import threading

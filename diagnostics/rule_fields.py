@@ -24,7 +24,7 @@ class _Values(yaml.SafeLoader):
 
 
 def _value(node: yaml.Node) -> Any:
-    return _Values("").construct_object(node, deep=True)  # type: ignore[no-untyped-call]
+    return _Values("").construct_object(node, deep=True)
 
 
 class Fields:
@@ -32,7 +32,7 @@ class Fields:
 
     def __init__(self, path: Path, node: yaml.Node | None) -> None:
         self._path = path
-        self._node = node
+        self.node = node
         self._seen: set[str] = set()
         self._fields: dict[str, yaml.Node] = {}
         if isinstance(node, yaml.MappingNode):
@@ -44,7 +44,7 @@ class Fields:
 
     def fault(self, message: str) -> RuleError:
         """Return an error at this node."""
-        line = self._node.start_mark.line + 1 if self._node is not None else 1
+        line = self.node.start_mark.line + 1 if self.node is not None else 1
         return RuleError(self._path, line, message)
 
     def optional(self, name: str) -> "Fields | None":
@@ -67,15 +67,15 @@ class Fields:
         part = self.optional(name)
         if part is None:
             return ()
-        if not isinstance(part._node, yaml.SequenceNode):
+        if not isinstance(part.node, yaml.SequenceNode):
             raise part.fault(f"{name} must be a list")
-        return [Fields(self._path, node) for node in part._node.value]
+        return [Fields(self._path, node) for node in part.node.value]
 
     def scalar(self) -> str:
         """Return this node's text."""
-        if not isinstance(self._node, yaml.ScalarNode):
+        if not isinstance(self.node, yaml.ScalarNode):
             raise self.fault("a single value is needed here")
-        return str(self._node.value)
+        return str(self.node.value)
 
     def text(self, name: str) -> str:
         """Return a part's text."""
@@ -91,7 +91,7 @@ class Fields:
     def value(self, name: str, default: Any = None) -> Any:
         """Return a part's value of any type."""
         part = self.optional(name)
-        return default if part is None or part._node is None else _value(part._node)
+        return default if part is None or part.node is None else _value(part.node)
 
     def mapping(self, name: str) -> dict[str, Any]:
         """Return a part as a plain mapping; empty where it is absent."""

@@ -6,6 +6,7 @@ condition takes as not met. A Missing reading raises no alarm either: it makes t
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TypeAlias
 
 from diagnostics.config.effective import EffectiveConfig
@@ -76,15 +77,8 @@ def foreign_bytes(snapshot: Snapshot, oom: OutOfMemory) -> int:
         held = oom.reserved_bytes or oom.allocated_bytes
         listed = [(pid, size) for pid, size in listed if size < held]
     pids = sorted(pid for pid, _ in oom.other_processes)
-    siblings = {
-        pid
-        for before, pid in zip(pids, pids[1:], strict=False)
-        if pid - before <= _SIBLING_PID_GAP
-    } | {
-        before
-        for before, pid in zip(pids, pids[1:], strict=False)
-        if pid - before <= _SIBLING_PID_GAP
-    }
+    close = [pair for pair in pairwise(pids) if pair[1] - pair[0] <= _SIBLING_PID_GAP]
+    siblings = {pid for pair in close for pid in pair}
     return sum(size for pid, size in listed if pid not in siblings)
 
 
@@ -146,9 +140,7 @@ def _exit_code(context: Context) -> Signal | None:
         return None
     if isinstance(ended.exit_code, Missing):
         return Signal(ended.exit_code)
-    return Signal(
-        ended.exit_code, (Evidence("supervisor", None, f"exit code {ended.exit_code}"),)
-    )
+    return Signal(ended.exit_code, (Evidence("supervisor", None, f"exit code {ended.exit_code}"),))
 
 
 def _rank_exit(read: Callable[[RankExit], Value | None]) -> Reader:

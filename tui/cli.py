@@ -57,7 +57,9 @@ def build_parser() -> argparse.ArgumentParser:
     run.add_argument("overrides", nargs="*", metavar="key=value", help="values that win over it")
     run.add_argument("--heal", action="store_true", help="apply safe fixes and relaunch by itself")
     run.add_argument(
-        "--unsafe-fixes", action="store_true", help="with --heal: fixes that change the training too"
+        "--unsafe-fixes",
+        action="store_true",
+        help="with --heal: fixes that change the training too",
     )
     run.add_argument("--max-attempts", type=int, default=6, help="with --heal (default: 6)")
     run.add_argument("--plain", action="store_true", help="lines of text instead of the dashboard")
@@ -67,11 +69,15 @@ def build_parser() -> argparse.ArgumentParser:
 
     watch = command("watch", "Attach to a run by its output folder, pid, log, config or name.")
     watch.add_argument("target", nargs="?", metavar="DIR|PID|LOG|RUN")
-    watch.add_argument("--plain", action="store_true", help="lines of text instead of the dashboard")
+    watch.add_argument(
+        "--plain", action="store_true", help="lines of text instead of the dashboard"
+    )
     _screen_options(watch)
     watch.set_defaults(do=commands.watch)
 
-    analyze = command("analyze", "Diagnose the files that a run left: a folder, a log, or - (stdin).")
+    analyze = command(
+        "analyze", "Diagnose the files that a run left: a folder, a log, or - (stdin)."
+    )
     analyze.add_argument("paths", nargs="+", metavar="PATH")
     analyze.add_argument("--fail-on", choices=[s.label for s in Severity], default="warning")
     analyze.add_argument("--exit-zero", action="store_true", help="exit 0 whatever is found")

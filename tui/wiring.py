@@ -51,9 +51,7 @@ class LocalServices:
         """Work out what a stop would do."""
         return propose_stop(self._present(run))
 
-    def treat(
-        self, proposal: Proposal, on_progress: Callable[[str], None] = lambda _: None
-    ) -> Run:
+    def treat(self, proposal: Proposal, on_progress: Callable[[str], None] = lambda _: None) -> Run:
         """Carry out what was consented to."""
         if self.read_only:
             raise RunError("llamavet was started with --read-only: nothing is written or stopped")

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import psutil
 
+_FIELDS = 20  # up to the start time; fewer were never written by a kernel we know
+
 
 @dataclass(frozen=True, slots=True)
 class ProcessId:
@@ -15,18 +17,20 @@ class ProcessId:
     """Field 22 of /proc/PID/stat: clock ticks since boot when it started (see proc(5))."""
 
 
-def _stat_fields(pid: int) -> list[str] | None:
+def stat_fields(pid: int) -> list[str] | None:
+    """Return /proc/PID/stat from its third field, the state, on; None where it cannot be read."""
     try:
         raw = Path(f"/proc/{pid}/stat").read_bytes().decode("utf-8", "replace")
     except OSError:
         return None
     # The command name, in parentheses, may itself hold blanks and parentheses.
-    return raw[raw.rfind(")") + 2 :].split()
+    fields = raw[raw.rfind(")") + 2 :].split()
+    return fields if len(fields) >= _FIELDS else None
 
 
 def identify(pid: int) -> ProcessId | None:
-    """Return the identity of a live process, or None where there is none (zombies count as gone)."""
-    fields = _stat_fields(pid)
+    """Return the identity of a live process; None where there is none (a zombie is gone)."""
+    fields = stat_fields(pid)
     if fields is None or fields[0] in {"Z", "X"}:
         return None
     return ProcessId(pid, int(fields[19]))

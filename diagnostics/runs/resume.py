@@ -177,9 +177,7 @@ def _without_usable(config: EffectiveConfig, output: OutputDir, *, overwrite: bo
             f"{last.path.name} 无法续训:{last.fault}",
         )
     else:
-        reason = Text(
-            "the checkpoints there are of an earlier run", "其中的检查点属于更早的训练"
-        )
+        reason = Text("the checkpoints there are of an earlier run", "其中的检查点属于更早的训练")
     if overwrite and not torn:
         texts = (
             Text(f"starts from step 0: {reason.en}", f"从第 0 步开始:{reason.zh}"),

@@ -1,10 +1,9 @@
-"""Owns llamavet's own state: one folder a run, one folder an attempt inside it, private files.
+"""Owns llamavet's own state: private files, one folder a run, one an attempt inside it.
 
-    STATE/runs/RUN/run.json                what the run is
-    STATE/runs/RUN/attempt-N/attempt.json  what was started and why
-                            /launch.json, child.json, exit.json, output.log   (the supervisor's)
-                            /outcome.json  what came of it, written by whoever watched it end
-                            /config.before.yaml, trainer_log.before.jsonl     (what was replaced)
+STATE/runs/RUN/run.json says what the run is. Each RUN/attempt-N holds attempt.json (what was
+started and why), the supervisor's launch.json, child.json, exit.json and output.log, outcome.json
+(what came of it, by whoever watched it end), and what was replaced: config.before.yaml and
+trainer_log.before.jsonl.
 """
 
 import os
@@ -21,7 +20,7 @@ from diagnostics.findings import KeyChange
 from diagnostics.runs.files import make_private_folder, read_json, write_json
 from diagnostics.runs.launcher import read_handle
 from diagnostics.runs.model import Attempt, Launch, Outcome, RunStatus, Treatment
-from diagnostics.runs.processes import is_alive
+from diagnostics.runs.processes import ProcessId, is_alive
 from diagnostics.runs.supervisor import EXIT, LAUNCH, LOG, boot_id
 
 ATTEMPT, OUTCOME, RUN = "attempt.json", "outcome.json", "run.json"
@@ -218,9 +217,8 @@ def find_record(pid: int, started_ticks: int) -> Path | None:
             return record
         for attempt in attempts(record)[-1:]:
             handle = read_handle(attempt.folder)
-            if handle is not None and handle.process.pid == pid:
-                if handle.process.started_ticks == started_ticks:
-                    return record
+            if handle is not None and handle.process == ProcessId(pid, started_ticks):
+                return record
     return None
 
 

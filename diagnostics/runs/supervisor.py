@@ -244,9 +244,9 @@ def descendants(root: int) -> list[int]:
         pid = todo.pop()
         found.append(pid)
         with contextlib.suppress(OSError):
-            for task in os.listdir(f"/proc/{pid}/task"):
+            for task in Path(f"/proc/{pid}/task").iterdir():
                 with contextlib.suppress(OSError):
-                    text = Path(f"/proc/{pid}/task/{task}/children").read_text()
+                    text = (task / "children").read_text()
                     todo.extend(int(word) for word in text.split())
     return found
 

@@ -259,9 +259,7 @@ def _argv(config: EffectiveConfig, argv: tuple[str, ...]) -> tuple[str, ...]:
 def _stop_texts(run: Run) -> tuple[Text, ...]:
     group = run.group
     if group is None:
-        return (
-            Text("nothing is stopped: the run has ended", "不停止任何进程:训练已结束"),
-        )
+        return (Text("nothing is stopped: the run has ended", "不停止任何进程:训练已结束"),)
     count = len(group.ranks)
     texts = [
         Text(

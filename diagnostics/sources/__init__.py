@@ -1,1 +1,1 @@
-"""Where observations come from: driver, host, files, processes. A failing source yields its failure."""
+"""Where observations come from: driver, host, files, processes; a failure is one, too."""

@@ -256,7 +256,11 @@ def test_save_total_limit_keeps_the_newest_checkpoints(demo) -> None:
         ("fp16=true", "ValueError: At most one of fp16 and bf16 can be True, but not both"),
         (
             "per_device_train_batch_size=eight",
-            f"ValueError: {BATCH} must be a whole number of at least 1, not 'eight'.",
+            f"ValueError: {BATCH} must be a number, not 'eight'.",
+        ),
+        (
+            "per_device_train_batch_size=0",
+            f"ValueError: {BATCH} must be a whole number of at least 1, not '0'.",
         ),
         (
             "resume_from_checkpoint=true",
@@ -274,15 +278,23 @@ def test_a_bad_config_ends_with_the_error_of_the_real_stack(demo, override: str,
     assert "Traceback (most recent call last):" in demo.log
 
 
-def test_yaml_that_does_not_parse_ends_with_the_parsers_own_error(demo) -> None:
+def test_yaml_that_does_not_parse_ends_with_what_is_wrong_and_where(demo) -> None:
     demo.config.write_text("stage: sft\n  do_train: true\n", encoding="utf-8")
     assert demo.run() == 1
     assert "yaml.scanner.ScannerError: mapping values are not allowed" in demo.log
+    assert last_line(demo.log) == '  in "demo.yaml", line 2, column 11'
+
+
+def test_a_config_that_is_not_there_ends_with_the_files_error(demo) -> None:
+    demo.config.unlink()
+    assert demo.run() == 1
+    assert last_line(demo.log).startswith("FileNotFoundError: ")
 
 
 def test_keys_that_do_nothing_here_are_named(demo) -> None:
-    assert demo.run(*CURED, "plot_loss=true", "val_size=0.1") == 0
-    assert "SIMULATED TRAINING: without effect here: plot_loss, val_size\n" in demo.log
+    assert demo.run(*CURED, "plot_loss=true", "eval_accumulation_steps=8") == 0
+    named = "SIMULATED TRAINING: without effect here: eval_accumulation_steps, plot_loss\n"
+    assert named in demo.log
 
 
 def test_a_model_larger_than_the_card_dies_while_loading(demo) -> None:

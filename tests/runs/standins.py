@@ -76,11 +76,7 @@ count = int(options.get("--nproc_per_node", "2"))
 ranks = []
 
 def end(number, frame):
-    for rank in ranks:
-        rank.terminate()
-    for rank in ranks:
-        rank.wait()
-    sys.exit(1)
+    raise SystemExit(1)
 
 signal.signal(signal.SIGTERM, end)
 for number in range(count):
@@ -95,9 +91,14 @@ for number in range(count):
     }
     command = [sys.executable, "-u", words[place], *LOCAL(number), *words[place + 1 :]]
     ranks.append(subprocess.Popen(command, env=environ, start_new_session=bool(ELASTIC)))
-for rank in ranks:
-    rank.wait()
-sys.exit(1)
+try:
+    for rank in ranks:
+        rank.wait()
+finally:
+    for rank in ranks:
+        rank.terminate()
+    for rank in ranks:
+        rank.wait()
 """
 TORCHRUN = 'ELASTIC = {"TORCHELASTIC_RUN_ID": "none"}\nLOCAL = lambda number: []\n' + LAUNCH
 DEEPSPEED = 'ELASTIC = {}\nLOCAL = lambda number: [f"--local_rank={number}"]\n' + LAUNCH
@@ -138,7 +139,7 @@ class Standins:
             self.bin / "deepspeed": shebang + DEEPSPEED_RUNNER,
             self.folder / "llamafactory" / "launcher.py": TRAIN,
             self.folder / "deepspeed" / "launcher" / "launch.py": DEEPSPEED,
-            self.train_script: TRAIN,
+            self.train_script: "# from llamafactory.train.tuner import run_exp\n" + TRAIN,
         }.items():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)

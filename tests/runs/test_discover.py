@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from diagnostics.errors import RunError
-from diagnostics.runs.discover import find_run, find_runs, program
+from diagnostics.runs.discover import find_run, find_runs
 from diagnostics.runs.processes import identify
+from diagnostics.runs.programs import program
 from tests.runs.standins import Standins, as_nobody, kill, wait_until
 
 TRAIN = ("llamafactory-cli", "train", "train.yaml")
@@ -120,6 +121,25 @@ def test_what_only_bears_the_words_of_a_training_is_no_run(standins):
     for process in carriers:
         with pytest.raises(RunError, match="is not a LLaMA-Factory training"):
             find_run(process.pid)
+
+
+def test_a_train_script_of_another_project_is_no_run(standins):
+    standins.train_script.write_text("import time; time.sleep(100)")
+    words = (str(standins.train_script), "train.yaml")
+    alone = standins.start(sys.executable, *words)
+    launched = standins.start("accelerate", "launch", *words)
+    wait_until(lambda: len(standins.living()) == 3)
+    assert standins.runs() == []
+    for process in (alone, launched):
+        with pytest.raises(RunError, match="is not a LLaMA-Factory training"):
+            find_run(process.pid)
+
+
+def test_a_train_script_that_is_gone_is_told_by_its_folder(standins):
+    standins.start(sys.executable, str(standins.train_script), "train.yaml")
+    before = standins.one_run()
+    standins.train_script.unlink()
+    assert standins.one_run().root == before.root
 
 
 @pytest.mark.parametrize(
@@ -332,7 +352,7 @@ def test_any_process_of_a_run_finds_it(standins):
 
 
 def test_a_pid_that_no_process_has_is_said_in_one_line():
-    with pytest.raises(RunError, match="^pid 2147483646: no such process") as caught:
+    with pytest.raises(RunError, match=r"^pid 2147483646: no such process") as caught:
         find_run(2**31 - 2)
     assert "\n" not in str(caught.value)
 

@@ -2,7 +2,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -275,11 +274,3 @@ def test_a_process_that_may_not_be_signalled_is_said_with_its_pid():
     finally:
         target.kill()
         target.wait()
-
-
-def test_a_stop_that_nothing_hinders_does_not_wait_out_its_grace(standins):
-    standins.start(*TRAIN)
-    begun = time.monotonic()
-    outcome = stop_run(standins.one_run(), grace_s=3600.0)
-    assert outcome.survivors == ()
-    assert outcome.seconds <= time.monotonic() - begun

@@ -1,0 +1,77 @@
+"""Owns following a file by stat and read alone, as works on NFS: growth, cuts, rotation."""
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+MAX_BYTES_A_POLL = 8 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """New bytes of the file; `restarted` where they are the first of a file cut or replaced."""
+
+    data: bytes
+    restarted: bool
+
+
+class Tail:
+    """Reads what is new in a file. Errors are OSError with the system's own words."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._descriptor: int | None = None
+        self._identity: tuple[int, int] | None = None
+        self._offset = 0
+        self._fresh = True
+
+    def read(self) -> Chunk | None:
+        """Return new bytes, or None where there are none.
+
+        Raises:
+            OSError: the file is not there or cannot be read.
+        """
+        if self._descriptor is None:
+            self._open()
+        assert self._descriptor is not None  # noqa: S101 - opened just now
+        size = os.fstat(self._descriptor).st_size
+        if size < self._offset:
+            self._offset, self._fresh = 0, False
+            return self._next(restarted=True)
+        if size > self._offset:
+            return self._next(restarted=False)
+        if self._replaced():
+            self.close()
+            self._open()
+            return self._next(restarted=True)
+        return None
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _open(self) -> None:
+        descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            os.close(descriptor)
+            raise OSError(21, "is not a regular file", str(self._path))
+        self._descriptor = descriptor
+        self._identity = (status.st_dev, status.st_ino)
+        self._offset = 0
+
+    def _next(self, *, restarted: bool) -> Chunk | None:
+        assert self._descriptor is not None  # noqa: S101 - the callers have opened it
+        data = os.pread(self._descriptor, MAX_BYTES_A_POLL, self._offset)
+        self._offset += len(data)
+        return Chunk(data, restarted) if data or restarted else None
+
+    def _replaced(self) -> bool:
+        try:
+            status = os.stat(self._path)
+        except OSError:
+            return False  # renamed away, its successor not there yet: the old one may still grow
+        return (status.st_dev, status.st_ino) != self._identity
