@@ -5,7 +5,7 @@ Pure: nothing is written here. The batch arithmetic of the out-of-memory remedie
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias, TypeGuard
 
 from diagnostics.conditions import Condition, evaluate
@@ -91,7 +91,9 @@ class ConfigChange:
 
 def work_out(rule: FixRule, context: Context) -> Fix | None:
     """Make a Fix of a rule for this run; None where it does not apply or changes nothing."""
-    verdict = evaluate(rule.when, context) if rule.when is not None else None
+    # Without a config the defaults stand in: what is offered then is advice only.
+    assumed = replace(context, config=context.config or EffectiveConfig(None))
+    verdict = evaluate(rule.when, assumed) if rule.when is not None else None
     if verdict is not None and verdict.truth is False:
         return None
     changes: list[KeyChange] = []

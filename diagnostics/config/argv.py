@@ -1,228 +1,238 @@
-"""Owns command lines of LLaMA-Factory: recognising a training's, and editing its values."""
+"""Owns command lines of LLaMA-Factory: recognising them, and changing what they set.
+
+Pure words in, words out: which processes run and what their scripts hold is for others.
+"""
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import PurePath
+from pathlib import PurePosixPath
 
-from diagnostics.config.document import parse_scalar
-from diagnostics.config.edit import format_scalar
-from diagnostics.config.schema import KEYS
+from diagnostics.config.dotlist import Override, merged, override_word, read_override
+from diagnostics.config.flags import Flag, flag_words, is_flag, read_flags
+from diagnostics.errors import ConfigError
 
-_OVERRIDE = re.compile(r"^([A-Za-z_][\w.]*)=(.*)$", re.DOTALL)
-_CLI_NAMES = {"llamafactory-cli", "lmf"}
-_TRAIN_SCRIPTS = {"train.py", "train_bash.py"}
-_WRAPPERS = {"torchrun", "torch.distributed.run", "torch.distributed.launch"}
-_DEEPSPEED = {"deepspeed", "deepspeed.launcher.launch", "deepspeed.launcher.runner"}
-_V1_TRAININGS = {"train", "sft", "dpo", "rm"}
 DEMO_MODULE = "diagnostics.demo.trainer"
+
+_CLI_NAMES = frozenset({"llamafactory-cli", "lmf"})
+_CLI_MODULES = frozenset({"llamafactory.cli", "llamafactory"})
+_BOARD_COMMANDS = frozenset({"webui", "webchat"})
+_TRAIN_COMMANDS = frozenset({"train", "sft", "dpo", "rm"})
+_LAUNCHER_MODULES = frozenset({"llamafactory.launcher", "llamafactory.v1.launcher"})
+_TRAIN_SCRIPTS = frozenset({"train.py", "train_bash.py"})
+_BOARD_SCRIPTS = frozenset({"webui.py", "train_web.py"})
+_CONFIG_ENDINGS = (".yaml", ".yml", ".json")
+_PYTHON = re.compile(r"(?:python|pypy)[\d.]*t?")
+# Python options that take the next word, such as `-X dev`.
+_PYTHON_VALUE_OPTIONS = frozenset({"-X", "-W", "--check-hash-based-pycs"})
+_MODULE_OPTION = re.compile(r"-[bBdEiIOPqsSuvx]*m")
+# What tells LLaMA-Factory's train.py, started with flags alone, from other projects' train.py.
+_OWN_FLAGS = frozenset({"stage", "finetuning_type", "dataset_dir", "template", "lora_target"})
 
 
 class LaunchKind(StrEnum):
-    """What starts the training on this command line."""
+    """What a command line starts."""
 
-    CLI = "cli"  # llamafactory-cli train, lmf train, python -m llamafactory.cli train
+    CLI = "cli"  # llamafactory-cli, lmf, python -m llamafactory.cli
     TORCHRUN = "torchrun"
     ACCELERATE = "accelerate"
     DEEPSPEED = "deepspeed"
     LAUNCHER = "launcher"  # python .../llamafactory/launcher.py: a rank
-    SCRIPT = "script"  # python src/train.py, src/train_bash.py
+    SCRIPT = "script"  # python src/train.py, src/train_bash.py: one process, or a rank
+    BOARD = "board"  # the web page that starts trainings
     DEMO = "demo"
 
 
-@dataclass(frozen=True, slots=True)
-class Override:
-    """A key=value word after the config's path, which wins over the file."""
-
-    index: int
-    key: str
-    value: object
-
-
-@dataclass(frozen=True, slots=True)
-class Flag:
-    """A --key on the command line; `last` is the index of its last word."""
-
-    index: int
-    last: int
-    key: str
-    value: object
+_LAUNCHERS = {
+    "torchrun": LaunchKind.TORCHRUN,
+    "torch.distributed.run": LaunchKind.TORCHRUN,
+    "torch.distributed.launch": LaunchKind.TORCHRUN,
+    "accelerate": LaunchKind.ACCELERATE,
+    "accelerate-launch": LaunchKind.ACCELERATE,
+    "accelerate.commands.launch": LaunchKind.ACCELERATE,
+    "deepspeed": LaunchKind.DEEPSPEED,
+    "deepspeed.launcher.launch": LaunchKind.DEEPSPEED,
+    "deepspeed.launcher.runner": LaunchKind.DEEPSPEED,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class LaunchArgs:
-    """A command line of LLaMA-Factory, taken apart."""
+    """A command line of LLaMA-Factory, taken apart; indexes count words of `argv`."""
 
     argv: tuple[str, ...]
     kind: LaunchKind
     is_training: bool
+    """True for what trains: not for export, chat, api or the board."""
     config_index: int | None = None
     overrides: tuple[Override, ...] = ()
     flags: tuple[Flag, ...] = ()
 
     @property
     def config_token(self) -> str | None:
-        """The config's path as it was typed."""
+        """The config's path as it was typed; None where flags say all."""
         return None if self.config_index is None else self.argv[self.config_index]
 
     @property
     def values(self) -> dict[str, object]:
-        """The values that the command line sets; the last of a key wins."""
-        found = {flag.key: flag.value for flag in self.flags}
-        return {**found, **{item.key: item.value for item in self.overrides}}
+        """What the command line alone sets; the last of a key wins."""
+        return self.over({})
+
+    def over(self, values: dict[str, object]) -> dict[str, object]:
+        """Lay what the command line sets over the values of a file."""
+        flags = {flag.key: flag.value for flag in self.flags}
+        return merged({**values, **flags}, self.overrides)
+
+    def sets(self, key: str) -> bool:
+        """Tell whether the command line sets a key, in whole or in part."""
+        return any(flag.key == key for flag in self.flags) or any(
+            override.root == key for override in self.overrides
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Entrance:
+    """Where LLaMA-Factory's own words begin."""
+
+    kind: LaunchKind
+    start: int
+    is_training: bool
 
 
 def parse_launch(argv: Sequence[str]) -> LaunchArgs | None:
     """Take a command line apart; None where it is not LLaMA-Factory's."""
     words = tuple(argv)
-    found = _locate(words)
+    found = _entrance(words)
     if found is None:
         return None
-    kind, start, training = found
-    first = words[start] if start < len(words) else ""
-    if first.lower().endswith((".yaml", ".yml", ".json")):
-        overrides = tuple(
-            Override(index, match.group(1), parse_scalar(match.group(2)))
-            for index in range(start + 1, len(words))
-            if (match := _OVERRIDE.match(words[index]))
-        )
-        return LaunchArgs(words, kind, training, start, overrides)
-    return LaunchArgs(words, kind, training, None, (), _flags(words, start))
+    start = found.start
+    if start < len(words) and words[start].lower().endswith(_CONFIG_ENDINGS):
+        overrides = tuple(read_override(i, words[i]) for i in range(start + 1, len(words)))
+        return LaunchArgs(words, found.kind, found.is_training, start, overrides)
+    flags = read_flags(words, start)
+    return LaunchArgs(words, found.kind, found.is_training, None, (), flags)
 
 
 def with_value(args: LaunchArgs, key: str, value: object) -> tuple[str, ...]:
-    """Return the command line with a key's value changed or added."""
-    words = list(args.argv)
+    """Return the words with a key's value changed, or added at the end.
+
+    Raises:
+        ConfigError: the value cannot be given on a command line.
+    """
     if args.config_index is not None:
-        text = f"{key}={_plain(value)}"
-        index = next((item.index for item in reversed(args.overrides) if item.key == key), None)
-        if index is None:
-            return (*words, text)
-        words[index] = text
-        return tuple(words)
-    flag = next((item for item in reversed(args.flags) if item.key == key), None)
+        return _with_override(args, key, value)
+    flag = next((flag for flag in reversed(args.flags) if flag.key == key), None)
+    words = args.argv
+    if value is None:
+        if flag is not None:
+            return without_key(args, key)
+        raise ConfigError(
+            f"{key} cannot be set to null by a flag",
+            remedy="start the training with a YAML config",
+        )
     if flag is None:
-        return (*words, f"--{key}", _plain(value))
-    if "=" in words[flag.index]:
-        return (*words[: flag.index], f"--{key}={_plain(value)}", *words[flag.last + 1 :])
-    return (*words[: flag.index + 1], _plain(value), *words[flag.last + 1 :])
+        return (*words, *flag_words(key, value))
+    joined = flag.value_index == flag.index
+    return (
+        *words[: flag.index],
+        *flag_words(key, value, joined=joined),
+        *words[flag.last + 1 :],
+    )
 
 
 def without_key(args: LaunchArgs, key: str) -> tuple[str, ...]:
-    """Return the command line without a key."""
-    gone = {item.index for item in args.overrides if item.key == key}
+    """Return the words without a key."""
+    gone = {override.index for override in args.overrides if override.root == key}
     for flag in args.flags:
         if flag.key == key:
             gone.update(range(flag.index, flag.last + 1))
     return tuple(word for index, word in enumerate(args.argv) if index not in gone)
 
 
-def _locate(words: tuple[str, ...]) -> tuple[LaunchKind, int, bool] | None:
-    """Return what launches, the index of its first own word, and whether it trains."""
-    if not words:
-        return None
-    program = 1 if _is_python(words[0]) else 0
-    index = program
-    while program and index < len(words) and words[index].startswith("-"):
-        if words[index] in {"-m", "-c"}:
-            break
-        index += 2 if words[index] in {"-X", "-W"} else 1
-    if index >= len(words) or words[index] == "-c":
-        return None
-    module = words[index] == "-m"
-    if module:
-        index += 1
+def _with_override(args: LaunchArgs, key: str, value: object) -> tuple[str, ...]:
+    """Change the last override of a key; parts of it (`key.part=...`) go, as the whole is given."""
+    mine = [override for override in args.overrides if override.root == key]
+    whole = [override.index for override in mine if override.path == (key,)]
+    word = override_word(key, value)
+    if not whole:
+        return (*without_key(args, key), word)
+    gone = {override.index for override in mine} - {whole[-1]}
+    return tuple(
+        word if index == whole[-1] else old
+        for index, old in enumerate(args.argv)
+        if index not in gone
+    )
+
+
+def _entrance(words: tuple[str, ...]) -> _Entrance | None:
+    """Find the program past its interpreter, then LLaMA-Factory past its launcher."""
+    index, is_module = 0, False
+    if words and _PYTHON.fullmatch(_name(words[0])):
+        index = 1
+        while index < len(words) and words[index].startswith("-"):
+            if _MODULE_OPTION.fullmatch(words[index]):
+                index, is_module = index + 1, True
+                break
+            if words[index] == "-c":
+                return None
+            index += 2 if words[index] in _PYTHON_VALUE_OPTIONS else 1
     if index >= len(words):
         return None
-    return _located(words, index, module=module)
-
-
-def _located(
-    words: tuple[str, ...], index: int, *, module: bool
-) -> tuple[LaunchKind, int, bool] | None:
-    name = words[index] if module else PurePath(words[index]).name
-    if module and name == DEMO_MODULE:
-        return _after_command(words, index, LaunchKind.DEMO)
-    if name in _CLI_NAMES or (module and name in {"llamafactory.cli", "llamafactory"}):
-        return _after_command(words, index, LaunchKind.CLI)
-    if not module and name == "cli.py" and "llamafactory" in PurePath(words[index]).parts:
-        return _after_command(words, index, LaunchKind.CLI)
-    if _is_script(words[index]) or (module and name == "llamafactory.launcher"):
-        is_launcher = name in {"launcher.py", "llamafactory.launcher"}
-        kind = LaunchKind.LAUNCHER if is_launcher else LaunchKind.SCRIPT
-        return _after_script(words, index, kind)
-    kinds = (
-        (LaunchKind.TORCHRUN, _WRAPPERS),
-        (LaunchKind.ACCELERATE, {"accelerate", "accelerate.commands.launch"}),
-        (LaunchKind.DEEPSPEED, _DEEPSPEED),
-    )
-    for kind, names in kinds:
-        if name in names:
-            script = next((i for i in range(index + 1, len(words)) if _is_script(words[i])), None)
-            return None if script is None else _after_script(words, script, kind)
+    name = words[index] if is_module else _name(words[index])
+    launcher = _LAUNCHERS.get(name)
+    if launcher is None:
+        return _own(words, index, None, is_module=is_module)
+    # A launcher's own options take values that cannot be told from words; look for ours.
+    for at in range(index + 1, len(words)):
+        after_module = words[at - 1] in {"-m", "--module"}
+        found = _own(words, at, launcher, is_module=after_module)
+        if found is not None:
+            return found
     return None
 
 
-def _after_command(
-    words: tuple[str, ...], index: int, kind: LaunchKind
-) -> tuple[LaunchKind, int, bool]:
-    command = words[index + 1] if index + 1 < len(words) else ""
-    return kind, index + 2, command in _V1_TRAININGS
+def _own(
+    words: tuple[str, ...], index: int, launcher: LaunchKind | None, *, is_module: bool
+) -> _Entrance | None:
+    """Recognise one of LLaMA-Factory's own programs at an index."""
+    word, after = words[index], index + 1
+    name, parts = _name(word), PurePosixPath(word).parts
+    command = words[after] if after < len(words) else ""
+    if is_module and word == DEMO_MODULE:
+        return _Entrance(LaunchKind.DEMO, after + 1, command == "train")
+    is_cli_file = name == "cli.py" and "llamafactory" in parts
+    if (word in _CLI_MODULES) if is_module else (name in _CLI_NAMES or is_cli_file):
+        is_board = command in _BOARD_COMMANDS
+        kind = LaunchKind.BOARD if is_board else (launcher or LaunchKind.CLI)
+        return _Entrance(kind, after + 1, command in _TRAIN_COMMANDS)
+    is_launcher_file = name == "launcher.py" and "llamafactory" in parts
+    if word in _LAUNCHER_MODULES if is_module else is_launcher_file:
+        is_v1 = "v1" in (word.split(".") if is_module else parts)
+        start = after + (is_v1 and command in _TRAIN_COMMANDS)
+        return _Entrance(launcher or LaunchKind.LAUNCHER, _past_rank(words, start), True)
+    if not is_module and name in _BOARD_SCRIPTS and parts[-2:-1] == ("src",):
+        return _Entrance(LaunchKind.BOARD, after, False)
+    if not is_module and name in _TRAIN_SCRIPTS:
+        start = _past_rank(words, after)
+        if name == "train_bash.py" or _speaks_llama_factory(words, start):
+            return _Entrance(launcher or LaunchKind.SCRIPT, start, True)
+    return None
 
 
-def _after_script(
-    words: tuple[str, ...], index: int, kind: LaunchKind
-) -> tuple[LaunchKind, int, bool]:
-    start = index + 1
-    if "v1" in PurePath(words[index]).parts and start < len(words):
-        start += words[start] in _V1_TRAININGS
-    while start < len(words) and words[start].startswith(("--local_rank", "--local-rank")):
+def _past_rank(words: tuple[str, ...], start: int) -> int:
+    """Skip `--local_rank=K`, which deepspeed puts before the user's words."""
+    while start < len(words) and re.match(r"--local[_-]rank(?:=|$)", words[start]):
         start += 1 if "=" in words[start] else 2
-    return kind, start, True
+    return start
 
 
-def _is_script(word: str) -> bool:
-    path = PurePath(word)
-    if path.name in _TRAIN_SCRIPTS:
+def _speaks_llama_factory(words: tuple[str, ...], start: int) -> bool:
+    if start < len(words) and words[start].lower().endswith(_CONFIG_ENDINGS):
         return True
-    return path.name == "launcher.py" and "llamafactory" in path.parts
+    names = {word[2:].partition("=")[0] for word in words[start:] if is_flag(word)}
+    return bool({name.replace("-", "_") for name in names} & _OWN_FLAGS)
 
 
-def _is_python(word: str) -> bool:
-    return re.match(r"^(?:python|pypy)[\d.]*$", PurePath(word).name) is not None
-
-
-def _flags(words: tuple[str, ...], start: int) -> tuple[Flag, ...]:
-    flags = []
-    index = start
-    while index < len(words):
-        word = words[index]
-        if not word.startswith("--") or len(word) < 3:  # noqa: PLR2004 - "--" alone is no flag
-            index += 1
-            continue
-        key, has_value, text = word[2:].partition("=")
-        last = index
-        if not has_value:
-            while last + 1 < len(words) and not words[last + 1].startswith("--"):
-                last += 1
-            parts = words[index + 1 : last + 1]
-            text = " ".join(parts)
-        value: object = True if not text and not has_value else _flag_value(key, text)
-        flags.append(Flag(index, last, key, value))
-        index = last + 1
-    return tuple(flags)
-
-
-def _flag_value(key: str, text: str) -> object:
-    """Return a flag's value; argparse keeps text as it is where the key's type is text."""
-    info = KEYS.get(key)
-    if info is not None and info.type_name == "str":
-        return text
-    value = parse_scalar(text)
-    return value if isinstance(value, bool | int | float) else text
-
-
-def _plain(value: object) -> str:
-    """Write a value as a word of a command line; text needs no quotes there."""
-    return value if isinstance(value, str) else format_scalar(value)
+def _name(word: str) -> str:
+    return PurePosixPath(word).name

@@ -301,6 +301,7 @@ def _first(tree: Tree, line: str, newline: str) -> Iterator[_Change]:
     text, root = tree.text, tree.root
     if root is not None and is_blank(tree) and not root.is_empty:
         yield _Change(root.start, root.end, line)  # a bare `null`
+        yield _Change(root.start, root.end, newline + line)  # after `---`
     elif root is None:
         yield (
             _own_line(text, len(text), line, newline)

@@ -165,8 +165,8 @@ def save_outcome(attempt: Attempt) -> None:
 
 def _with_outcome(attempt: Attempt, value: dict[str, Any]) -> Attempt:
     try:
-        status = RunStatus(value.get("status"))
-        outcome = Outcome(value.get("outcome"))
+        status = RunStatus(str(value.get("status")))
+        outcome = Outcome(str(value.get("outcome")))
     except ValueError:
         return attempt
     settled = attempt.status is not RunStatus.UNKNOWN or status is RunStatus.RUNNING

@@ -173,7 +173,6 @@ def _fork_writer(log: Path, reading: int) -> int:
         LogWriter(log).copy(reading)
     finally:
         os._exit(0)
-    return 0
 
 
 class LogWriter:
