@@ -57,6 +57,8 @@ class Snapshot:
     steps: tuple[TrainStep, ...] = ()
     """By step, each once: sources merged, the last attempt's values winning."""
     evals: tuple[EvalPoint, ...] = ()
+    last_step: int | None = None
+    """The last step of this attempt; rows left by an earlier one do not count."""
     progress: Progress | None = None
     """The training bar."""
     activity: Progress | None = None
@@ -76,7 +78,7 @@ class Snapshot:
     @property
     def step(self) -> int | None:
         """The training step reached, as far as any source tells."""
-        seen = [point.step for point in self.steps[-1:] if point.step is not None]
+        seen = [] if self.last_step is None else [self.last_step]
         if self.progress is not None:
             seen.append(self.progress.done)
         return max(seen, default=None)
@@ -154,7 +156,8 @@ class _Points:
 class History:
     """Collects observations; `patterns` are the regular expressions whose matches to keep."""
 
-    def __init__(self, patterns: Sequence[str] = ()) -> None:
+    def __init__(self, patterns: Sequence[str] = (), began_at: float = 0.0) -> None:
+        self._began_at = began_at
         self._patterns = [(text, re.compile(text)) for text in dict.fromkeys(patterns)]
         self._points: dict[str, _Points] = {}
         self._gpus: dict[int, GpuSample] = {}
@@ -186,6 +189,8 @@ class History:
             case TrainStep():
                 self._points.setdefault(observation.source, _Points()).add_step(observation)
                 self._steps_changed = True
+                if observation.step is not None and observation.at >= self._began_at:
+                    self._kept = replace(self._kept, last_step=observation.step)
             case EvalPoint():
                 self._points.setdefault(observation.source, _Points()).add_eval(observation)
                 self._steps_changed = True

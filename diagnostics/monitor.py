@@ -39,6 +39,8 @@ class Watcher:
     save: Callable[[Attempt], None] | None = None
     """Records what came of the present attempt; None for one that is not ours to record."""
     interval_s: float = 2.0
+    began_at: float = 0.0
+    """When the present attempt began; what was written before is an earlier one's."""
     history: History = field(init=False)
     _diagnosis: Diagnosis = field(init=False, default_factory=Diagnosis)
     _slow_at: float = field(init=False, default=0.0)
@@ -47,7 +49,7 @@ class Watcher:
     _changed: bool = field(init=False, default=True)
 
     def __post_init__(self) -> None:
-        self.history = History(self.rules.patterns)
+        self.history = History(self.rules.patterns, self.began_at)
 
     def tick(self, now: float) -> MonitorUpdate | None:
         """Poll what is due; return an update where there is anything new."""

@@ -157,7 +157,7 @@ def _with_override(args: LaunchArgs, key: str, value: object) -> tuple[str, ...]
     word = override_word(key, value)
     if not whole:
         return (*without_key(args, key), word)
-    gone = {override.index for override in mine} - {whole[-1]}
+    gone = {override.index for override in mine} - set(whole)
     return tuple(
         word if index == whole[-1] else old
         for index, old in enumerate(args.argv)

@@ -103,7 +103,8 @@ def _is_flow(tree: Tree) -> bool:
 
 
 def _apply(text: str, changes: list[_Change]) -> str:
-    for change in sorted(changes, key=lambda change: change.start, reverse=True):
+    # From the back; where one begins with an insertion at the same place, that comes last.
+    for change in sorted(changes, key=lambda change: (change.start, change.end), reverse=True):
         text = text[: change.start] + change.text + text[change.end :]
     return text
 
@@ -155,7 +156,7 @@ def _replace(tree: Tree, entry: Entry, value: object, document: ConfigDocument) 
         start = node.content
     elif keeps_anchor:
         new = f"&{node.anchor} {new}"
-    end = _content_end(tree, node)
+    end = _text_end(tree, node)
     grown = len(new) - (end - start)
     comment = [] if LINE_BREAK.search(text, start, end) else _comment(text, end, grown)
     return [_Change(start, end, new), *comment, *released]
@@ -186,7 +187,7 @@ def _replace_lines(tree: Tree, entry: Entry, new: str) -> list[_Change]:
     return [
         _Change(at, at, f" {new}"),
         *_comment(text, at, 1 + len(new)),
-        _Change(line_end, _content_end(tree, entry.value), ""),
+        _Change(line_end, _text_end(tree, entry.value), ""),
     ]
 
 
@@ -219,21 +220,26 @@ def _release(tree: Tree, node: Node, document: ConfigDocument) -> list[_Change]:
     return [_Change(user.start, user.end, tree.text[node.start : node.end])]
 
 
-def _content_end(tree: Tree, node: Node) -> int:
-    """Return where a value's last line ends; blank lines after it are not its own.
+def _last(node: Node) -> Node:
+    """Return the last part of a list or mapping of several lines, however deep."""
+    while node.style == "block" and (node.pairs or node.items):
+        node = node.pairs[-1][1] if node.pairs else node.items[-1]
+    return node
 
-    But for a block scalar that keeps them (`|+`).
-    """
-    while True:
-        if node.style != "block":
-            break
-        last = node.pairs[-1][1] if node.pairs else node.items[-1] if node.items else None
-        if last is None:
-            break
-        node = last
-    if node.style not in _BLOCK_SCALARS or "+" in _header(tree, node):
+
+def _text_end(tree: Tree, node: Node) -> int:
+    """Return where the last line of a value ends; blank lines after it are not counted."""
+    node = _last(node)
+    if node.style not in _BLOCK_SCALARS:
         return node.end
     return node.start + len(tree.text[node.start : node.end].rstrip())
+
+
+def _content_end(tree: Tree, node: Node) -> int:
+    """Return where a value ends, with the blank lines that are its own (`|+` keeps them)."""
+    last = _last(node)
+    keeps = last.style in _BLOCK_SCALARS and "+" in _header(tree, last)
+    return last.end if keeps else _text_end(tree, node)
 
 
 def _header(tree: Tree, node: Node) -> str:

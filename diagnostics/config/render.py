@@ -65,12 +65,16 @@ def _write(value: object, where: Where, quotes: str, depth: int) -> str:
         case dict():
             inner, comma, colon = _inside(where)
             pairs = (
-                f"{_text(str(key), Where.JSON if where is Where.WORD else inner, '')}{colon}"
-                f"{_write(item, inner, '', depth + 1)}"
+                f"{_inner_key(str(key), where)}{colon}{_write(item, inner, '', depth + 1)}"
                 for key, item in value.items()
             )
             return "{" + comma.join(pairs) + "}"
     raise ConfigError(f"cannot write a value of type {type(value).__name__} in YAML")
+
+
+def _inner_key(key: str, where: Where) -> str:
+    # Before a colon without a blank, `{"a":1}`, only a quoted key is a key.
+    return _double(key, where) if where is Where.WORD else write_key(key, where)
 
 
 def portable_float(value: float) -> str:

@@ -192,8 +192,9 @@ def _tree(
     below = [info for info in programs if above[info.process.pid] & launchers.keys()]
     pids = {info.process.pid for info in below}
     ranks = [info for info in below if not above[info.process.pid] & pids]
-    if not launchers:
-        ranks = [root]
+    if not launchers:  # the innermost, where a script starts llamafactory-cli
+        outer = {pid for info in programs for pid in above[info.process.pid]}
+        ranks = [info for info in programs if info.process.pid not in outer]
     nearest = max(launchers.values(), key=lambda info: len(above[info.process.pid]), default=None)
     return _Tree(root, members, nearest, _by_rank(ranks))
 

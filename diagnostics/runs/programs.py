@@ -28,7 +28,7 @@ LAUNCHERS = frozenset(
 )
 _CLI_NAMES = frozenset({"llamafactory-cli", "lmf"})
 _SCRIPT_BYTES = 64 * 1024
-_OWN_SCRIPT = re.compile(rb"\b(?:llamafactory|llmtuner)\b")
+_OWN_SCRIPT = re.compile(rb"^\s*(?:from|import)\s+(?:llamafactory|llmtuner)\b", re.MULTILINE)
 _OWN_FOLDER = re.compile(r"llama[-_.]?factory", re.IGNORECASE)
 _VALUE_OPTIONS = frozenset({"-W", "-X"})
 _MODULE_OPTION = re.compile(r"-[bBdEiIOPqsSuv]*m")
@@ -70,8 +70,8 @@ def may_train(argv: Sequence[str]) -> bool:
 def trains(info: ProcessInfo) -> bool:
     """Tell whether a process whose command line may be a training's is one of LLaMA-Factory.
 
-    Many projects have a train.py: the script itself must speak of LLaMA-Factory, or where it
-    cannot be read, its folder's name.
+    Many projects have a train.py: the script itself must import LLaMA-Factory, or where it
+    cannot be read, lie in a folder of that name.
     """
     word = next((word for word in info.argv if _is_train_script(word)), None)
     if word is None:

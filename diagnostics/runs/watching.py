@@ -30,11 +30,14 @@ def make_watcher(
     """Return a watcher of a run, its sources not yet polled."""
     host = socket.gethostname()
     made = attempts(run.record) if run.record is not None else []
+    began_at = made[-1].started_at if made else 0.0
+    if not made and run.group is not None:
+        began_at = run.group.started_at
     fast: list[Source] = []
     if run.log_path is not None:
         fast.append(ConsoleLog(run.log_path))
     if run.output_dir is not None:
-        fast.append(TrainerLog(run.output_dir / "trainer_log.jsonl"))
+        fast.append(TrainerLog(run.output_dir / "trainer_log.jsonl", began_at))
     fast.append(_process_source(run, made, host))
     slow: list[Source] = [
         SimulatedGpu(run.simulated_gpu) if run.simulated_gpu is not None else NvmlGpus(host),
@@ -49,6 +52,7 @@ def make_watcher(
         attempts=made,
         save=None if read_only or not made else _save,
         interval_s=interval_s,
+        began_at=began_at,
     )
 
 

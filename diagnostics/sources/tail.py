@@ -14,6 +14,8 @@ class Chunk:
 
     data: bytes
     restarted: bool
+    modified_at: float = 0.0
+    """When the file was last written, seconds since the epoch."""
 
 
 class Tail:
@@ -67,11 +69,12 @@ class Tail:
         assert self._descriptor is not None  # noqa: S101 - the callers have opened it
         data = os.pread(self._descriptor, MAX_BYTES_A_POLL, self._offset)
         self._offset += len(data)
-        return Chunk(data, restarted) if data or restarted else None
+        modified_at = os.fstat(self._descriptor).st_mtime
+        return Chunk(data, restarted, modified_at) if data or restarted else None
 
     def _replaced(self) -> bool:
         try:
-            status = os.stat(self._path)
+            status = self._path.stat()
         except OSError:
             return False  # renamed away, its successor not there yet: the old one may still grow
         return (status.st_dev, status.st_ino) != self._identity

@@ -9,9 +9,15 @@ from diagnostics.sources.tail import Tail
 
 
 class TrainerLog:
-    """Follows the file; one that is not there yet is silence, not a fault."""
+    """Follows the file; one that is not there yet is silence, not a fault.
 
-    def __init__(self, path: Path) -> None:
+    `since` is when the present attempt began: rows that lay there before carry the time at which
+    the file was last written, so that they are not taken for this attempt's.
+    """
+
+    def __init__(self, path: Path, since: float = 0.0) -> None:
+        self._since = since
+        self._first = True
         self._source = path.name
         self._tail = Tail(path)
         self._rest = b""
@@ -35,12 +41,14 @@ class TrainerLog:
         self._fault = ""
         if chunk is None:
             return ()
+        at = min(now, chunk.modified_at) if self._first and chunk.modified_at < self._since else now
+        self._first = False
         if chunk.restarted:
             self._rest, self._line = b"", 0
         *lines, self._rest = (self._rest + chunk.data).split(b"\n")
         if len(self._rest) > MAX_ROW_BYTES:
             self._rest = b""
-        return [seen for line in lines for seen in self._row(line, now)]
+        return [seen for line in lines for seen in self._row(line, at)]
 
     def close(self) -> None:
         """Close the file."""

@@ -67,7 +67,7 @@ def test_quoted_numbers_and_switches_are_text() -> None:
     assert values("a: '8'\nb: \"no\"\nc: !!str 8\n") == {"a": "8", "b": "no", "c": "8"}
 
 
-@pytest.mark.parametrize("text", ["", "\ufeff", "# only a comment\n", "---\n", "null\n", "...\n"])
+@pytest.mark.parametrize("text", ["", "\ufeff", "# only a comment\n", "---\n", "null\n"])
 def test_a_config_without_keys_has_no_values(text: str) -> None:
     assert values(text) == {}
 
@@ -157,7 +157,7 @@ def test_a_key_that_stands_twice_is_refused_at_the_second() -> None:
         ("a: 1\nb: [1, 2\nc: 3\n", 3, "did not find"),
         ("a: b: c\n", 1, "mapping values"),
         ("a: 'open\n", 2, "end of stream"),
-        ("a: 1\n\tb: 2\n", 2, "start any token"),
+        ("a: 1\n\tb: 2\n", 2, "tab"),
         ("a: @x\n", 1, "start any token"),
         ("a: *nowhere\n", 1, "names no anchor"),
         ("a: &x [*x]\n", 1, "names no anchor"),
@@ -190,7 +190,7 @@ def test_a_fault_is_one_line_with_its_place_and_a_remedy(text: str, line: int, w
 
 
 def test_bytes_that_are_no_utf8_are_named_with_their_place() -> None:
-    error = refused("stage: sft\ntemplate: ".encode() + b"\xff\n")
+    error = refused(b"stage: sft\ntemplate: \xff\n")
     assert (error.line, error.column) == (2, 11)
     assert "0xFF" in error.message
 
@@ -228,24 +228,28 @@ def test_more_values_than_any_config_has_are_refused() -> None:
     assert "more than" in refused("a: [" + "1," * 20_000 + "]").message
 
 
+def read(data: bytes) -> ConfigDocument | ConfigError:
+    try:
+        return parse_document(data)
+    except ConfigError as error:
+        return error
+
+
 @given(st.binary(max_size=200))
 def test_random_bytes_give_a_document_or_a_config_error(data: bytes) -> None:
-    try:
-        document = parse_document(data)
-    except ConfigError as error:
-        assert error.message
+    result = read(data)
+    if isinstance(result, ConfigError):
+        assert str(result).isprintable()
     else:
-        assert document.text.encode() == data
+        assert result.text.encode() == data
 
 
 @given(st.text(alphabet="ab:-[]{},#&*!|>'\"%@`?=<~ \t\n\r\u2028\ufeff01e.", max_size=40))
 def test_random_yaml_gives_a_document_or_a_config_error(text: str) -> None:
-    try:
-        document = parse_document(text.encode())
-    except ConfigError as error:
-        assert str(error).isprintable()
+    result = read(text.encode())
+    if isinstance(result, ConfigError):
+        assert str(result).isprintable()
     else:
-        assert isinstance(document, ConfigDocument)
-        for key, place in document.places.items():
-            assert key in document.values
+        assert result.places.keys() == result.values.keys()
+        for place in result.places.values():
             assert 0 <= place.start <= place.end <= len(text)

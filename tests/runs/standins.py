@@ -139,7 +139,8 @@ class Standins:
             self.bin / "deepspeed": shebang + DEEPSPEED_RUNNER,
             self.folder / "llamafactory" / "launcher.py": TRAIN,
             self.folder / "deepspeed" / "launcher" / "launch.py": DEEPSPEED,
-            self.train_script: "# from llamafactory.train.tuner import run_exp\n" + TRAIN,
+            self.train_script: "if False:\n    from llamafactory.train.tuner import run_exp\n"
+            + TRAIN,
         }.items():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)

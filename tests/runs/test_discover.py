@@ -12,6 +12,17 @@ import pytest
 
 from diagnostics.errors import RunError
 from diagnostics.runs.discover import find_run, find_runs
+from diagnostics.runs.proc import (
+    Sink,
+    read_cwd,
+    read_environ,
+    read_leader,
+    read_limits,
+    read_process,
+    read_signal_masks,
+    read_sink,
+    read_uid,
+)
 from diagnostics.runs.processes import identify
 from diagnostics.runs.programs import program
 from tests.runs.standins import Standins, as_nobody, kill, wait_until
@@ -133,6 +144,15 @@ def test_a_train_script_of_another_project_is_no_run(standins):
     for process in (alone, launched):
         with pytest.raises(RunError, match="is not a LLaMA-Factory training"):
             find_run(process.pid)
+
+
+def test_a_train_script_that_starts_the_command_is_a_wrapper(standins):
+    words = "import subprocess\nsubprocess.run(['llamafactory-cli', 'train', 'train.yaml'])\n"
+    standins.train_script.write_text(words)
+    standins.start(sys.executable, str(standins.train_script))
+    run = standins.one_run()
+    assert run.argv[2:] == ("train", "train.yaml")
+    assert run.members == (run.root,)
 
 
 def test_a_train_script_that_is_gone_is_told_by_its_folder(standins):
@@ -339,6 +359,8 @@ def test_the_demo_is_a_simulated_run(standins):
     package.mkdir(parents=True)
     text = (standins.folder / "llamafactory" / "launcher.py").read_text()
     (package / "trainer.py").write_text(text)
+    for folder in (package, package.parent):
+        (folder / "__init__.py").touch()
     words = ("-P", "-m", "diagnostics.demo.trainer", "train", "train.yaml")
     standins.start(sys.executable, *words)
     assert standins.one_run().simulated
@@ -367,6 +389,18 @@ def test_a_training_that_has_ended_but_was_not_reaped_is_no_such_process(standin
     assert standins.runs() == []
 
 
+def test_what_a_vanished_process_cannot_tell_is_empty():
+    gone = 2**31 - 2
+    assert read_process(gone) is None
+    assert read_environ(gone) == {}
+    assert read_limits(gone) == {}
+    assert read_cwd(gone) == Path(f"/proc/{gone}/cwd")
+    assert read_sink(gone, 1) == (Sink.UNKNOWN, None)
+    assert read_uid(gone) is None
+    assert read_leader(gone) is None
+    assert read_signal_masks(gone) is None
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can start a process of another user")
 def test_another_users_training_is_refused_by_name():
     process = as_nobody(["sleep", "60"])
@@ -388,15 +422,7 @@ def test_processes_that_come_and_go_do_not_disturb_the_search(standins):
 
 
 def rank_of(pid: int) -> str:
-    return find_rank(Path(f"/proc/{pid}/environ").read_bytes())
-
-
-def find_rank(environ: bytes) -> str:
-    return next(
-        word.removeprefix(b"RANK=").decode()
-        for word in environ.split(b"\0")
-        if word.startswith(b"RANK=")
-    )
+    return read_environ(pid)["RANK"]
 
 
 def orphan(run, standins: Standins) -> None:
