@@ -155,7 +155,7 @@ class TrainStep:
     source: str
     line: int
     step: int | None
-    """None where the log gives no step: a metrics dict before any bar or epoch length is known."""
+    """None where nothing tells it: a metrics dict before any bar or epoch length is known."""
     total_steps: int | None = None
     loss: float | None = None
     grad_norm: float | None = None
@@ -181,8 +181,8 @@ class EvalPoint:
 class RunFact:
     """A named fact a run prints once.
 
-    Names: num_examples, num_epochs, steps_per_epoch, per_device_batch_size, total_batch_size, accumulation_steps,
-    total_steps, trainable_params, all_params (ints); device, compute_dtype, method, attention
+    Names: num_examples, num_epochs, steps_per_epoch, per_device_batch_size, total_batch_size,
+    accumulation_steps, total_steps, trainable_params, all_params (ints); device, compute_dtype, method, attention
     (text); world_size, rank (ints); resumed_from (path), resumed_step (int), saved_checkpoint
     (path), train_loss, train_runtime_s (floats); restart (1: the log begins a new training).
     """

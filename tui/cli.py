@@ -8,7 +8,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -52,29 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
     def command(name: str, text: str) -> argparse.ArgumentParser:
         return commands_parser.add_parser(name, help=text, description=text)
 
-    run = command("run", "Launch a training under supervision and watch it.")
-    run.add_argument("config", type=Path, help="the YAML file of the training")
-    run.add_argument("overrides", nargs="*", metavar="key=value", help="values that win over it")
-    run.add_argument("--heal", action="store_true", help="apply safe fixes and relaunch by itself")
-    run.add_argument(
-        "--unsafe-fixes",
-        action="store_true",
-        help="with --heal: fixes that change the training too",
-    )
-    run.add_argument("--max-attempts", type=int, default=6, help="with --heal (default: 6)")
-    run.add_argument("--plain", action="store_true", help="lines of text instead of the dashboard")
-    run.add_argument("--detach", action="store_true", help="launch and return at once")
-    _screen_options(run)
-    run.set_defaults(do=commands.run)
-
-    watch = command("watch", "Attach to a run by its output folder, pid, log, config or name.")
-    watch.add_argument("target", nargs="?", metavar="DIR|PID|LOG|RUN")
-    watch.add_argument(
-        "--plain", action="store_true", help="lines of text instead of the dashboard"
-    )
-    _screen_options(watch)
-    watch.set_defaults(do=commands.watch)
-
+    _launch_commands(command)
     analyze = command(
         "analyze", "Diagnose the files that a run left: a folder, a log, or - (stdin)."
     )
@@ -107,12 +85,39 @@ def build_parser() -> argparse.ArgumentParser:
 
     _rules_commands(command("rules", "List, explain and test the rules."))
 
+    return parser
+
+
+def _launch_commands(command: Callable[[str, str], argparse.ArgumentParser]) -> None:
+    """Add the commands that open a screen or print a journey."""
+    run = command("run", "Launch a training under supervision and watch it.")
+    run.add_argument("config", type=Path, help="the YAML file of the training")
+    run.add_argument("overrides", nargs="*", metavar="key=value", help="values that win over it")
+    run.add_argument("--heal", action="store_true", help="apply safe fixes and relaunch by itself")
+    run.add_argument(
+        "--unsafe-fixes",
+        action="store_true",
+        help="with --heal: fixes that change the training too",
+    )
+    run.add_argument("--max-attempts", type=int, default=6, help="with --heal (default: 6)")
+    run.add_argument("--plain", action="store_true", help="lines of text instead of the dashboard")
+    run.add_argument("--detach", action="store_true", help="launch and return at once")
+    _screen_options(run)
+    run.set_defaults(do=commands.run)
+
+    watch = command("watch", "Attach to a run by its output folder, pid, log, config or name.")
+    watch.add_argument("target", nargs="?", metavar="DIR|PID|LOG|RUN")
+    watch.add_argument(
+        "--plain", action="store_true", help="lines of text instead of the dashboard"
+    )
+    _screen_options(watch)
+    watch.set_defaults(do=commands.watch)
+
     demo = command("demo", "See an out-of-memory cured, with no GPU and no LLaMA-Factory.")
     demo.add_argument("--plain", action="store_true", help="lines of text; heals itself")
     demo.add_argument("--folder", type=Path, help="where to put it (default: a temporary folder)")
     _screen_options(demo)
     demo.set_defaults(do=commands.demo)
-    return parser
 
 
 def _screen_options(parser: argparse.ArgumentParser) -> None:

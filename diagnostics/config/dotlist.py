@@ -65,17 +65,19 @@ def override_word(key: str, value: object) -> str:
 
 
 def merged(values: Mapping[str, object], overrides: Iterable[Override]) -> dict[str, object]:
-    """Lay overrides over values as OmegaConf does: mappings merge, all else is replaced."""
-    result = dict(values)
+    """Lay overrides over values as OmegaConf does: mappings merge, all else is replaced.
+
+    It makes one config of the overrides first, so `b=x b.y=1` merges with the file's `b` too.
+    """
+    own: dict[object, object] = {}
     for override in overrides:
         root, *inner = override.path
-        value = override.value
         if inner:
-            value = _nested(deepcopy(result.get(root)), inner, override.value)
-        elif isinstance(value, dict) and isinstance(old := result.get(root), dict):
-            value = _merge(old, value)
-        result[root] = value
-    return result
+            own[root] = _nested(deepcopy(own.get(root)), inner, override.value)
+        else:
+            own = _merge(own, {root: override.value})
+    base: dict[object, object] = dict(values.items())
+    return {str(key): value for key, value in _merge(base, own).items()}
 
 
 def _merge(old: dict[object, object], new: dict[object, object]) -> dict[object, object]:
@@ -90,7 +92,7 @@ def _merge(old: dict[object, object], new: dict[object, object]) -> dict[object,
 
 
 def _nested(inside: object, steps: Sequence[str], value: object) -> object:
-    """Return what is inside with the value at the end of the steps; bounded by MAX_STEPS."""
+    """Return what is inside with the value at the end of the steps, at most MAX_STEPS."""
     step, *rest = steps
     if isinstance(inside, list):
         at = int(step) if _INDEX.fullmatch(step) else -1

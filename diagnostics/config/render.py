@@ -28,6 +28,7 @@ _SAFE = {
 }
 _ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _TO_ESCAPE = re.compile(r"[\\\"\x00-\x1f\x7f-\xa0\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 _MAX_DEPTH = 20
 
 
@@ -98,16 +99,11 @@ def _inside(where: Where) -> tuple[Where, str, str]:
 
 
 def _text(text: str, where: Where, quotes: str) -> str:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise ConfigError(
-            f"{quote(text)} cannot be written in UTF-8", remedy="rename the file or option"
-        ) from error
     if not quotes and where is not Where.JSON:
         safe = _SAFE[where].fullmatch(text) is not None and not _TO_ESCAPE.search(text)
         if safe and not is_ambiguous(text):
             return text
+    # Single quotes know no escape but for themselves.
     single_fits = not _TO_ESCAPE.search(text.replace('"', "").replace("\\", ""))
     if where is Where.JSON or quotes == '"' or not single_fits:
         return _double(text, where)
@@ -117,6 +113,10 @@ def _text(text: str, where: Where, quotes: str) -> str:
 
 
 def _double(text: str, where: Where) -> str:
+    if _SURROGATE.search(text):
+        raise ConfigError(
+            f"{quote(text)} cannot be written in UTF-8", remedy="rename the file or option"
+        )
     escaped = _TO_ESCAPE.sub(_escape, text)
     if where is Where.WORD:
         escaped = escaped.replace(" ", "\\x20")

@@ -44,31 +44,41 @@ _FRAMES: tuple[tuple[MemoryPhase, re.Pattern[str]], ...] = tuple(
         (MemoryPhase.EXPORT, r"export_model|:export_model|merge_and_unload|:export\b"),
         (
             MemoryPhase.EVAL,
-            r":evaluat|:evaluation_loop|:prediction_step|:prediction_loop|:nested_concat"
-            r"|:predict$|:_evaluate|EvalLoopContainer",
+            (
+                r":evaluat|:evaluation_loop|:prediction_step|:prediction_loop|:nested_concat"
+                r"|:predict$|:_evaluate|EvalLoopContainer"
+            ),
         ),
         (
             MemoryPhase.OPTIMIZER,
-            r"torch/optim/|/bitsandbytes/optim/|:_init_group|stage_1_and_2\.py:(?:step|_optimizer)"
-            r"|stage3\.py:(?:step|_optimizer)|:optimizer_step|:_fused_adamw|:_multi_tensor"
-            r"|:initialize_optimizer_states|:initialize_states",
+            (
+                r"torch/optim/|/bitsandbytes/optim/|:_init_group|stage_1_and_2\.py:(?:step|_optimizer)"
+                r"|stage3\.py:(?:step|_optimizer)|:optimizer_step|:_fused_adamw|:_multi_tensor"
+                r"|:initialize_optimizer_states|:initialize_states"
+            ),
         ),
         (
             MemoryPhase.SAVE,
-            r":_save_checkpoint|:save_model|:save_pretrained|:get_state_dict|:_save\b"
-            r"|:save_checkpoint|:_zero3_consolidated",
+            (
+                r":_save_checkpoint|:save_model|:save_pretrained|:get_state_dict|:_save\b"
+                r"|:save_checkpoint|:_zero3_consolidated"
+            ),
         ),
         (
             MemoryPhase.TRAIN,
-            r":training_step|:compute_loss|accelerator\.py:backward|_tensor\.py:backward"
-            r"|:run_backward|:forward$",
+            (
+                r":training_step|:compute_loss|accelerator\.py:backward|_tensor\.py:backward"
+                r"|:run_backward|:forward$"
+            ),
         ),
         (
             MemoryPhase.LOAD,
-            r":from_pretrained|_load_state_dict|:_load_pretrained_model|set_module_tensor"
-            r"|:caching_allocator_warmup|:load_model|:load_adapter|:init_adapter"
-            r"|module\.py:(?:to|cuda|_apply|convert)$|:_configure_distributed_model"
-            r"|:_move_model_to_device|:dispatch_model|:_materialize_copy|:load_state_dict",
+            (
+                r":from_pretrained|_load_state_dict|:_load_pretrained_model|set_module_tensor"
+                r"|:caching_allocator_warmup|:load_model|:load_adapter|:init_adapter"
+                r"|module\.py:(?:to|cuda|_apply|convert)$|:_configure_distributed_model"
+                r"|:_move_model_to_device|:dispatch_model|:_materialize_copy|:load_state_dict"
+            ),
         ),
     )
 )

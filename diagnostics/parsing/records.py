@@ -15,7 +15,8 @@ _FORMS = (
         r"\d\d/\d\d/\d{4} \d\d:\d\d:\d\d - (?P<level>[A-Z]+) - (?P<name>[\w.]+) - (?P<msg>.*)"
     ),
     re.compile(  # DeepSpeed
-        r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}\] \[(?P<level>[A-Z]+)\] \[(?P<name>[^\]]+)\] (?P<msg>.*)"
+        r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}\] \[(?P<level>[A-Z]+)\] "
+        r"\[(?P<name>[^\]]+)\] (?P<msg>.*)"
     ),
 )
 _RANK = re.compile(r"^\[rank(\d{1,5})\]: ?")

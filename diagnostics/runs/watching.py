@@ -3,6 +3,8 @@
 import socket
 from collections.abc import Sequence
 
+from diagnostics.demo.gpu import SimulatedGpu
+from diagnostics.errors import RunError, StoreError
 from diagnostics.monitor import Watcher
 from diagnostics.ruleset import RuleSet, load_rules
 from diagnostics.runs.discover import RunGroup, find_run
@@ -11,8 +13,6 @@ from diagnostics.runs.launcher import read_handle
 from diagnostics.runs.model import Attempt, Run
 from diagnostics.runs.processes import ProcessId, identify
 from diagnostics.runs.store import attempts, save_outcome
-from diagnostics.errors import RunError, StoreError
-from diagnostics.demo.gpu import SimulatedGpu
 from diagnostics.sources.base import Source
 from diagnostics.sources.console import ConsoleLog
 from diagnostics.sources.host import Host

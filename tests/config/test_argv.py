@@ -153,14 +153,19 @@ def test_the_last_of_several_overrides_wins() -> None:
 
 
 def test_mappings_of_file_and_override_merge() -> None:
-    args = parsed('lmf train a.yaml m={"a":1,"b":{"c":2}} m.b.d=3 l[1]=9 l[7]=1 s.t=1')
-    file: dict[str, object] = {"m": {"z": 0, "b": {"c": 1}}, "l": [1, 2], "s": 5}
+    args = parsed('lmf train a.yaml m={"a":1,"b":{"c":2}} m.b.d=3 l=[1,2] l[1]=9 s.t=1')
+    file: dict[str, object] = {"m": {"z": 0, "b": {"c": 1}}, "l": [3], "s": 5}
     assert args.over(file) == {
         "m": {"z": 0, "a": 1, "b": {"c": 2, "d": 3}},
         "l": [1, 9],
         "s": {"t": 1},
     }
-    assert file == {"m": {"z": 0, "b": {"c": 1}}, "l": [1, 2], "s": 5}
+    assert file == {"m": {"z": 0, "b": {"c": 1}}, "l": [3], "s": 5}
+
+
+def test_an_override_of_a_part_merges_with_the_file_whatever_came_before_it() -> None:
+    args = parsed("lmf train a.yaml b=x b.y=1")
+    assert args.over({"b": {"z": 0}}) == {"b": {"z": 0, "y": 1}}
 
 
 def test_escaped_separators_are_part_of_a_key() -> None:

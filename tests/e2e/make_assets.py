@@ -17,11 +17,10 @@ ADJECTIVES = "small large slow fast old new quiet loud clean empty full steady l
 
 
 def sentence(dice: random.Random) -> str:
-    words = (
+    return (
         f"The {dice.choice(ADJECTIVES)} {dice.choice(NOUNS)} {dice.choice(VERBS)}"
         f" the {dice.choice(NOUNS)} {dice.randint(0, 99999)} times."
     )
-    return words
 
 
 def sample(dice: random.Random, sentences: int) -> dict[str, str]:

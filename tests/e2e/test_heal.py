@@ -3,6 +3,7 @@
 import json
 
 import pytest
+
 from tests.e2e.laboratory import Lab
 
 pytestmark = pytest.mark.e2e
@@ -10,8 +11,9 @@ pytestmark = pytest.mark.e2e
 
 def attempts(lab: Lab) -> list[dict[str, object]]:
     listed = json.loads(lab.run("runs", "--format", "json").stdout)
-    assert len(listed) == 1
-    found: list[dict[str, object]] = listed[0]["attempts"]
+    own = [item for item in listed if item["cwd"] == str(lab.folder)]
+    assert len(own) == 1
+    found: list[dict[str, object]] = own[0]["attempts"]
     return found
 
 
