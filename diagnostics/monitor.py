@@ -13,7 +13,7 @@ from diagnostics.engine import diagnose
 from diagnostics.findings import Diagnosis
 from diagnostics.history import History, Snapshot
 from diagnostics.monitor_update import MonitorUpdate
-from diagnostics.observations import Missing, Observation, Phase, RunEnded
+from diagnostics.observations import Missing, Observation, Phase, RunEnded, SourceFault
 from diagnostics.ruleset import RuleSet
 from diagnostics.runs.ledger import assess
 from diagnostics.runs.model import Attempt, Run, RunStatus
@@ -139,7 +139,8 @@ def status_of_log(snapshot: Snapshot) -> RunStatus:
 class Monitor:
     """Turns a Watcher in a thread of its own; a stuck driver never blocks who listens."""
 
-    def __init__(self, make_watcher: Callable[[], Watcher]) -> None:
+    def __init__(self, run: Run, make_watcher: Callable[[], Watcher]) -> None:
+        self._run = run
         self._make_watcher = make_watcher
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -156,12 +157,24 @@ class Monitor:
         self._stopping.set()
 
     def _turn(self, publish: Callable[[MonitorUpdate], None]) -> None:
-        watcher = self._make_watcher()
-        try:
-            while not self._stopping.is_set():
+        watcher: Watcher | None = None
+        while not self._stopping.is_set():
+            try:
+                if watcher is None:
+                    watcher = self._make_watcher()
                 update = watcher.tick(time.time())
-                if update is not None and not self._stopping.is_set():
-                    publish(update)
-                self._stopping.wait(LOG_SECONDS)
-        finally:
+            except Exception as error:  # noqa: BLE001 - shown on screen; the rest works on
+                update = _broken(self._run, error)
+            if update is not None and not self._stopping.is_set():
+                publish(update)
+            self._stopping.wait(LOG_SECONDS)
+        if watcher is not None:
             watcher.close()
+
+
+def _broken(run: Run, error: Exception) -> MonitorUpdate:
+    """Return an update that shows the watching itself as broken."""
+    now = time.time()
+    fault = SourceFault(now, "llamavet", f"{type(error).__name__}: {error}")
+    snapshot = Snapshot(at=now, faults={"llamavet": fault})
+    return MonitorUpdate(now, run, snapshot, Diagnosis(), RunStatus.UNKNOWN, ())

@@ -75,6 +75,12 @@ def build_parser() -> argparse.ArgumentParser:
     stop.add_argument("--yes", action="store_true", help="do not ask")
     stop.set_defaults(do=commands.stop)
 
+    relaunch = command("relaunch", "Relaunch a run as it is, from its last whole checkpoint.")
+    relaunch.add_argument("target", metavar="DIR|PID|LOG|RUN")
+    relaunch.add_argument("--yes", action="store_true", help="do not ask")
+    _language_option(relaunch)
+    relaunch.set_defaults(do=commands.relaunch)
+
     undo = command("undo", "Put a run's config back as it was before the last change.")
     undo.add_argument("target", nargs="?", metavar="DIR|CONFIG|RUN")
     undo.set_defaults(do=commands.undo)

@@ -171,8 +171,7 @@ def fix(args: argparse.Namespace) -> int:
     plain.show_proposal(treatment, language)
     if not args.yes and not plain.asks("apply this and relaunch?"):
         return FAILED
-    treated = carry_out(treatment, LocalLauncher(), on_progress=plain.say)
-    print(f"watch it with: llamavet watch {treated.record.name if treated.record else ''}")
+    _tell_relaunched(carry_out(treatment, LocalLauncher(), on_progress=plain.say))
     return DONE
 
 
@@ -213,6 +212,21 @@ def stop(args: argparse.Namespace) -> int:
         return FAILED
     carry_out(treatment, LocalLauncher(), on_progress=plain.say)
     return DONE
+
+
+def relaunch(args: argparse.Namespace) -> int:
+    """Relaunch a run as it is, after consent."""
+    one = resolve(args.target)
+    treatment = propose(replace(one, group=refreshed_group(one)), None, None)
+    plain.show_proposal(treatment, Language(args.lang))
+    if not args.yes and not plain.asks("relaunch it?"):
+        return FAILED
+    _tell_relaunched(carry_out(treatment, LocalLauncher(), on_progress=plain.say))
+    return DONE
+
+
+def _tell_relaunched(one: Run) -> None:
+    print(f"watch it with: llamavet watch {one.record.name if one.record is not None else ''}")
 
 
 def undo(args: argparse.Namespace) -> int:

@@ -34,9 +34,10 @@ class LocalServices:
     def watch(self, run: Run) -> Monitor:
         """Return a monitor of a run; nothing is read before it is started."""
         return Monitor(
+            run,
             lambda: make_watcher(
                 run, interval_s=self._interval_s, rules=self._rules, read_only=self.read_only
-            )
+            ),
         )
 
     def propose(self, run: Run, finding: Finding, fix: Fix) -> Proposal:

@@ -61,6 +61,11 @@ def propose(run: Run, finding: Finding | None, fix: Fix | None) -> TreatmentPlan
             f"{run.name}: how it was launched is not known, so it cannot be relaunched",
             remedy="start it with `llamavet run CONFIG.yaml`",
         )
+    if run.group is not None and run.group.orphaned:
+        raise RunError(
+            f"{run.name}: its launcher is gone, so only single ranks could be relaunched",
+            remedy="stop it with `llamavet stop`, then start it anew with `llamavet run`",
+        )
     config = refreshed(run.config)
     change = plan(fix, config) if fix is not None else None
     after = change.after if change is not None else config
