@@ -182,9 +182,10 @@ class RunFact:
     """A named fact a run prints once.
 
     Names: num_examples, num_epochs, steps_per_epoch, per_device_batch_size, total_batch_size,
-    accumulation_steps, total_steps, trainable_params, all_params (ints); device, compute_dtype, method, attention
-    (text); world_size, rank (ints); resumed_from (path), resumed_step (int), saved_checkpoint
-    (path), train_loss, train_runtime_s (floats); restart (1: the log begins a new training).
+    accumulation_steps, total_steps, trainable_params, all_params (ints); device, compute_dtype,
+    method, attention (text); world_size, rank (ints); resumed_from (path), resumed_step (int),
+    saved_checkpoint (path), train_loss, train_runtime_s (floats); restart (a step: the points from
+    it on are of an attempt before).
     """
 
     at: float
