@@ -6,6 +6,7 @@ usage: python screenshots/make.py
 import asyncio
 import contextlib
 import os
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -67,6 +68,9 @@ async def draw(folder: Path) -> None:
             await pilot.pause(2)
             app.save_screenshot(str(HERE / "cured.svg"))
             await until(pilot, lambda: "finished" in text_of(app))
+    for picture in HERE.glob("*.svg"):
+        drawn = picture.read_text(encoding="utf-8")
+        picture.write_text(drawn.replace(sys.executable, "python"), encoding="utf-8")
 
 
 if __name__ == "__main__":
