@@ -107,6 +107,10 @@ _KINDS: Mapping[type, str] = {
 }
 
 
+_WITHIN = frozenset({Phase.EVALUATING, Phase.SAVING})
+"""Phases after which a training goes on: it is not a new one."""
+
+
 class _Points:
     """The steps of one source; a step that comes again replaces itself and what followed it."""
 
@@ -178,6 +182,8 @@ class History:
         if kind is not None and kind not in self._kept.observed:
             self._kept = replace(self._kept, observed=self._kept.observed | {kind})
         self._kept = replace(self._kept, at=max(self._kept.at, observation.at))
+        if isinstance(observation, LogLine | Progress | TrainStep | EvalPoint | RunFact):
+            self._faults.pop(observation.source, None)
         self._take(observation)
 
     def _take(self, observation: Observation) -> None:  # noqa: C901, PLR0912 - one arm for each kind
@@ -185,7 +191,6 @@ class History:
             case LogLine():
                 self._log.append(observation)
                 self._match(observation)
-                self._faults.pop(observation.source, None)
             case TrainStep():
                 self._points.setdefault(observation.source, _Points()).add_step(observation)
                 self._steps_changed = True
@@ -274,13 +279,16 @@ class History:
     def _take_fact(self, fact: RunFact) -> None:
         if fact.name == "restart":
             if isinstance(fact.value, int):
+                progress = self._kept.progress
+                if progress is not None and progress.source == fact.source:
+                    self._kept = replace(self._kept, progress=None)
                 self._points.setdefault(fact.source, _Points()).restart(fact.value)
                 self._steps_changed = True
             return
         self._facts[fact.name] = fact.value
 
     def _enter(self, phase: Phase) -> None:
-        if phase is Phase.TRAINING and self._kept.phase is not Phase.EVALUATING:
+        if phase is Phase.TRAINING and self._kept.phase not in _WITHIN:
             # A new training in the same log: what ended the one before is over.
             self._ooms.clear()
             self._tracebacks.clear()

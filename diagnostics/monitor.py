@@ -120,10 +120,10 @@ class Watcher:
 
 def ended_status(ended: RunEnded) -> RunStatus:
     """Return how a run stands by its supervisor's record."""
+    if ended.requested:
+        return RunStatus.STOPPED  # also with code 0: a training may save and leave when asked to
     if ended.exit_code == 0:
         return RunStatus.FINISHED
-    if ended.requested:
-        return RunStatus.STOPPED
     return RunStatus.UNKNOWN if isinstance(ended.exit_code, Missing) else RunStatus.FAILED
 
 

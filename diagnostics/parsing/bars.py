@@ -4,9 +4,9 @@ import re
 from dataclasses import dataclass
 
 _BAR = re.compile(
-    r"(?P<desc>[^|\r\n%]*?)(?P<pct>\d{1,3})%\|(?P<bar>[^|]*)\| *(?P<done>[\d.,]+)(?P<du>[kKMG]?)"
-    r"/(?P<total>[\d.,]+)(?P<tu>[kKMG]?) \[(?P<elapsed>[\d:]+)<(?P<eta>[\d:?]+)"
-    r"(?:, *(?P<rate>[\d.?]+) ?(?P<unit>s/[\w ]+|[\w ]+/s))?[^\]]*\]"
+    r"\d{1,3}%\|[^|]{0,1000}\| {0,20}(?P<done>[\d.,]{1,20})(?P<du>[kKMG]?)"
+    r"/(?P<total>[\d.,]{1,20})(?P<tu>[kKMG]?) \[(?P<elapsed>[\d:]{1,20})<(?P<eta>[\d:?]{1,20})"
+    r"(?:, {0,20}(?P<rate>[\d.?]{1,20}) ?(?P<unit>s/[\w ]{1,40}|[\w ]{1,40}/s))?[^\]]{0,400}\]"
 )
 _UNITS = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9}
 
@@ -28,17 +28,23 @@ def find_bars(text: str) -> list[Bar]:
     """Return the bars of a line, in order."""
     if "%|" not in text:
         return []
-    return [_bar(match) for match in _BAR.finditer(text)]
+    found: list[Bar] = []
+    end = 0
+    for match in _BAR.finditer(text):
+        found.append(_bar(match, text[end : match.start()]))
+        end = match.end()
+    return found
 
 
-def _bar(match: re.Match[str]) -> Bar:
+def _bar(match: re.Match[str], before: str) -> Bar:
+    described = re.split(r"[|%]", before)[-1]
     return Bar(
-        description=match["desc"].strip().rstrip(":").strip(),
+        description=described.strip().rstrip(":").strip(),
         done=_count(match["done"], match["du"]),
         total=_count(match["total"], match["tu"]),
         elapsed_s=clock_seconds(match["elapsed"]),
         seconds_per_item=_pace(match["rate"], match["unit"]),
-        start=match.start(),
+        start=match.start() - len(described),
         end=match.end(),
     )
 

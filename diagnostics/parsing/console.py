@@ -31,12 +31,21 @@ from diagnostics.parsing.torchrun import ExitCollector
 from diagnostics.parsing.tracebacks import START, RawTraceback, TracebackCollector
 
 MAX_TEXT = 4096
-MAX_RANKS = 4096
+MAX_RANKS = 256
+"""Whose tracebacks are open at once."""
 _EXPORT = re.compile(r"(?:src/export_model\.py|llamafactory-cli export)")
 _SAMPLE = re.compile(r"^(?:training|eval|validation) example:$")
 _LABELS = re.compile(r"^labels:")
+_SAMPLE_FIELD = re.compile(r"^(?:input_ids|inputs|label_ids|labels):")
+_NOT_SAMPLE = re.compile(  # what launchers, ranks and C++ print stands in no sample
+    r"^(?:\[rank\d{1,5}\]:|\[?[WEIF]\d{4} \d\d:\d\d:\d\d\.\d+ |terminate called after throwing )"
+)
 _BARE_ERROR = re.compile(
-    r"^(?P<name>(?:\w+\.)*(?:OutOfMemoryError|RuntimeError|MemoryError)): (?P<message>.*)"
+    r"^(?P<name>(?:\w+\.)*(?:OutOfMemoryError|RuntimeError|AcceleratorError|_?\w*MemoryError))"
+    r"(?:: (?P<message>.*)|$)"
+)
+_TERMINATED = re.compile(
+    r"^terminate called after throwing an instance of '(?P<name>[\w:]{1,100})'"
 )
 _DATASET_BARS = re.compile(
     r"tokenizer|Converting format|Generating|Map\b|Filter|Resolving|Downloading|num_proc|examples"
@@ -68,9 +77,14 @@ class ConsoleParser:
     def settle(self, at: float) -> list[Observation]:
         """Return what has ended though no line followed it: tracebacks at the end of a log."""
         self._at = at
-        if self._splitter.pending:
-            return []
-        return self._end_tracebacks()
+        return [] if self._splitter.pending else list(self._blank())
+
+    def jump(self, line: int, at: float) -> list[Observation]:
+        """Go on where line `line` begins; return what was left before, as `finish` does."""
+        found = self.finish(at)
+        self._splitter.jump(line)
+        self._in_sample = False
+        return found
 
     def finish(self, at: float) -> list[Observation]:
         """Return what is left at the end of the log, its last half line included."""
@@ -85,7 +99,8 @@ class ConsoleParser:
 
     def _line(self, raw: RawLine) -> Iterator[Observation]:
         text = raw.text
-        bars = find_bars(text)
+        sampled = self._in_sample and _SAMPLE_FIELD.match(text) is not None
+        bars = [] if sampled else find_bars(text)
         if bars:
             for bar in bars:
                 yield from self._bar(bar, raw)
@@ -119,7 +134,7 @@ class ConsoleParser:
         """Whether a line is log again: an error may follow a sample that was printed whole."""
         if _LABELS.match(text):
             self._in_labels = True
-        if self._in_labels and text.startswith(START):
+        if _NOT_SAMPLE.match(text) or (self._in_labels and text.startswith(START)):
             self._in_sample = False
         return not self._in_sample or find_metrics(text) is not None
 
@@ -185,7 +200,9 @@ class ConsoleParser:
             name, message, frames = collector.raised
             yield from self._oom(name, message, frames, line, rank)
         elif not taken and (match := _BARE_ERROR.match(text)) is not None:
-            yield from self._oom(match["name"], match["message"], (), line, rank)
+            yield from self._oom(match["name"], match["message"] or "", (), line, rank)
+        elif not taken and (match := _TERMINATED.match(text)) is not None:
+            yield from self._oom("terminate", match["name"], (), line, rank)
 
     def _oom(
         self, name: str, message: str, frames: tuple[str, ...], line: int, rank: int | None
@@ -200,7 +217,7 @@ class ConsoleParser:
             line=line,
             device=found.device,
             phase=memory_phase(frames, self._phase),
-            text=f"{name}: {message}"[:MAX_TEXT],
+            text=(f"{name}: {message}" if message else name)[:MAX_TEXT],
             rank=rank,
             gpu=found.gpu,
             requested_bytes=found.requested_bytes,

@@ -12,7 +12,9 @@ _ESCAPES = re.compile(
     r"|\x1b[ -/]*[0-~]?"  # other escapes
     r"|\x9b[0-?]*[ -/]*[@-~]?"
 )
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_CONTROL = re.compile(
+    r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]"
+)
 _BREAK = re.compile(rb"\r\n|\n|\r")
 
 
@@ -57,8 +59,15 @@ class LineSplitter:
         rest = bytes(self._rest)
         self._rest.clear()
         if not rest.strip(b"\0\r"):
+            self._cut = False
             return []
         return [self._made(rest.removesuffix(b"\r"), redrawn=rest.endswith(b"\r"))]
+
+    def jump(self, line: int) -> None:
+        """Go on at another place of the file, where line `line` begins; what is pending is lost."""
+        self._rest.clear()
+        self._cut = False
+        self._line = line
 
     @property
     def pending(self) -> bool:
@@ -68,9 +77,9 @@ class LineSplitter:
     def _keep(self, rest: bytes) -> None:
         if len(rest) > self._max:
             rest = rest.lstrip(b"\0")
-        if len(rest) > self._max:
-            ends_in_return = rest.endswith(b"\r")
-            rest = rest[: self._max] + (b"\r" if ends_in_return else b"")
+        ending = rest[-1:] if rest.endswith(b"\r") else b""  # half of "\r\n" perhaps
+        if len(rest) - len(ending) > self._max:
+            rest = rest[: self._max] + ending
             self._cut = True
         self._rest += rest
 

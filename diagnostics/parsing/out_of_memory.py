@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from diagnostics.observations import MemoryDevice, MemoryPhase, Phase
 
-_UNITS = {"B": 1, "BYTES": 1, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
-_SIZE = r"([\d.]+) ?([KMGT]iB|[Bb]ytes|B)"
+_UNITS = {"B": 1, "BYTES": 1, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40, "PIB": 2**50}
+_SIZE = r"([\d.]{1,24}) ?([KMGTP]iB|[Bb]ytes|B)"
 _ALLOCATOR = re.compile(
     r"\b(?:CUDA|HIP|XPU|NPU) out of memory\b|\bNPU out of memory|CUBLAS_STATUS_ALLOC_FAILED"
     r"|CUDNN_STATUS_ALLOC_FAILED"
@@ -18,11 +18,11 @@ _ALLOCATOR = re.compile(
 _DRIVER = re.compile(r"\b(?:CUDA|HIP) error: out of memory")
 _HOST = re.compile(
     r"DefaultCPUAllocator: (?:can't allocate memory|not enough memory)"
-    r"|^std::bad_alloc|^Unable to allocate [\d.]+ [KMGT]iB for an array"
+    r"|\bstd::bad_alloc\b|^Unable to allocate [\d.]{1,24} (?:[KMGTP]iB|bytes) for an array"
     r"|^\[Errno 12\] Cannot allocate memory"
 )
 _REQUESTED = re.compile(rf"[Tt]ried to allocate {_SIZE}")
-_GPU = re.compile(r"\bGPU (\d+)")
+_GPU = re.compile(r"\b(?:GPU|NPU|XPU) (\d{1,9})\b")
 _CAPACITY = re.compile(rf"(?:has a total capac(?:ity|ty) of {_SIZE}|{_SIZE} total capacity)")
 _FREE = re.compile(rf"(?:of which {_SIZE} is free|{_SIZE} free)")
 _PROCESS = re.compile(rf"this process has {_SIZE} memory in use")
@@ -31,8 +31,9 @@ _ALLOCATED = re.compile(
 )
 _CACHED = re.compile(rf"{_SIZE} is reserved by PyTorch but unallocated")
 _RESERVED = re.compile(rf"{_SIZE} reserved in total by PyTorch")
-_OTHER = re.compile(rf"Process (\d+) has {_SIZE} memory in use")
-_HOST_BYTES = re.compile(r"you tried to allocate (\d+) bytes")
+_OTHER = re.compile(rf"Process (\d{1, 18}) has {_SIZE} memory in use")
+_HOST_BYTES = re.compile(r"you tried to allocate (\d{1,18}) bytes")
+_ARRAY = re.compile(rf"Unable to allocate {_SIZE} for an array")
 _PINNED = re.compile(
     r"pin_memory|cudaHostAlloc|pinned|_setup_for_real_optimizer|offload|CachingHostAllocator",
     re.IGNORECASE,
@@ -116,6 +117,10 @@ def parse_oom(
 
     `offload` says whether the log has shown DeepSpeed's offload to host memory.
     """
+    if exception.endswith("MemoryError") and not exception.endswith("OutOfMemoryError"):
+        return _host_message(message)
+    if _HOST.search(message):
+        return _host_message(message)
     if _ALLOCATOR.search(message) or exception.endswith("OutOfMemoryError"):
         return _gpu_message(message)
     if _DRIVER.search(message):
@@ -123,11 +128,13 @@ def parse_oom(
         pinned = pinned or (offload and any(_ZERO.search(frame) for frame in frames))
         device = MemoryDevice.PINNED if pinned else MemoryDevice.GPU
         return OomMessage(device, driver_level=True)
-    if exception == "MemoryError" or _HOST.search(message):
-        match = _HOST_BYTES.search(message)
-        requested = int(match.group(1)) if match and len(match.group(1)) < 19 else None  # noqa: PLR2004 - 64 bits
-        return OomMessage(MemoryDevice.HOST, driver_level=False, requested_bytes=requested)
     return None
+
+
+def _host_message(message: str) -> OomMessage:
+    match = _HOST_BYTES.search(message)
+    requested = int(match.group(1)) if match else _size(_ARRAY, message)
+    return OomMessage(MemoryDevice.HOST, driver_level=False, requested_bytes=requested)
 
 
 def _gpu_message(message: str) -> OomMessage:

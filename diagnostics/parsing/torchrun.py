@@ -4,12 +4,12 @@ import re
 from dataclasses import dataclass
 
 _ROOT = "Root Cause (first observed failure):"
-_RANK = re.compile(r"^\s+rank\s*: (\d+) \(local_rank: \d+\)")
-_EXIT = re.compile(r"^\s+exitcode\s*: (-?\d+) \(pid: (\d+)\)")
-_FAILED = re.compile(r"failed \(exitcode: (-?\d+)\) local_rank: (\d+) \(pid: (\d+)\)")
-_DEEPSPEED = re.compile(r"exits with return code = (-?\d+)")
+_RANK = re.compile(r"^\s+rank\s*: (\d{1,9}) \(local_rank: \d+\)")
+_EXIT = re.compile(r"^\s+exitcode\s*: (-?\d{1,9})\s+\(pid: (\d{1,18})\)")
+_FAILED = re.compile(r"failed \(exitcode: (-?\d{1,9})\) local_rank: (\d{1,9}) \(pid: (\d{1,18})\)")
+_DEEPSPEED = re.compile(r"exits with return code = (-?\d{1,9})\b")
 
-_LOCAL_RANK = re.compile(r"--local[_-]rank=(\d+)")
+_LOCAL_RANK = re.compile(r"--local[_-]rank=(\d{1,9})\b")
 
 
 @dataclass(frozen=True, slots=True)

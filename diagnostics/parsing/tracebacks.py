@@ -5,10 +5,12 @@ from dataclasses import dataclass, field
 
 MAX_FRAMES = 200
 MAX_MESSAGE_LINES = 60
+MAX_CHARS = 4096
+"""Of one line of a message."""
+MAX_FRAME_CHARS = 512
 _FRAME = re.compile(r'^\s+File "(?P<file>[^"]*)", line \d+(?:, in (?P<function>.*))?$')
 _EXCEPTION = re.compile(
-    r"^(?P<name>(?:[A-Za-z_]\w*\.)*[A-Z_]\w*(?:Error|Exception|Interrupt|Exit|Warning|Failure"
-    r"|Timeout|Refused|NotFound\w*|Unavailable)?\w*)(?:: (?P<message>.*)|:?)$"
+    r"^(?P<name>(?:[A-Za-z_]\w*\.)+[A-Za-z_]\w*|[A-Z_]\w*)(?:: (?P<message>.*)|:?)$"
 )
 START = "Traceback (most recent call last):"
 _CHAINS = (
@@ -73,7 +75,7 @@ class TracebackCollector:
         if not self._open.exception:
             return self._take_frame(self._open, text, line)
         if _continues(text, self._open):
-            self._open.message.append(text)
+            self._open.message.append(text[:MAX_CHARS])
             self._open.last_line = line
             return True, None
         return False, self.end()
@@ -97,7 +99,7 @@ class TracebackCollector:
         match = _FRAME.match(text)
         if match is not None:
             if len(found.frames) < MAX_FRAMES:
-                found.frames.append(f"{match['file']}:{match['function'] or ''}")
+                found.frames.append(_frame(match["file"], match["function"] or ""))
             return True, None
         if not text or text[0].isspace():
             return True, None
@@ -106,10 +108,14 @@ class TracebackCollector:
             self._open = None  # not a traceback after all
             return False, None
         self.just_raised = True
-        found.exception = match["name"]
+        found.exception = match["name"][:MAX_FRAME_CHARS]
         found.exception_line = line
-        found.message.append(match["message"] or "")
+        found.message.append((match["message"] or "")[:MAX_CHARS])
         return True, None
+
+
+def _frame(file: str, function: str) -> str:
+    return f"{file[-MAX_FRAME_CHARS:]}:{function[:MAX_FRAME_CHARS]}"
 
 
 def _continues(text: str, found: _Open) -> bool:

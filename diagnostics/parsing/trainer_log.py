@@ -34,7 +34,7 @@ def parse_row(line: bytes) -> TrainerLogRow | None:
         return None
     if not isinstance(row, dict):
         return None
-    step = _count(row.get("current_steps", row.get("step")))
+    step = _count(_either(row, "current_steps", "step"))
     if step is None:
         return None
     extra = tuple((name, value) for name in _EXTRA if (value := _number(row.get(name))) is not None)
@@ -43,11 +43,17 @@ def parse_row(line: bytes) -> TrainerLogRow | None:
         total_steps=_count(row.get("total_steps")),
         loss=_number(row.get("loss")),
         eval_loss=_number(row.get("eval_loss")),
-        learning_rate=_number(row.get("lr", row.get("learning_rate"))),
+        learning_rate=_number(_either(row, "lr", "learning_rate")),
         epoch=_number(row.get("epoch")),
         grad_norm=_number(row.get("grad_norm")),
         extra=extra,
     )
+
+
+def _either(row: dict[str, object], name: str, other: str) -> object:
+    """Return a value by its newer name, else by its older one; null is absent."""
+    value = row.get(name)
+    return row.get(other) if value is None else value
 
 
 def _count(value: object) -> int | None:

@@ -137,7 +137,7 @@ def _attempt(folder: Path, value: dict[str, Any]) -> Attempt:
             peak_host_bytes=ended.get("peak_host_bytes"),
             status=RunStatus.FINISHED if ended.get("exit_code") == 0 else RunStatus.FAILED,
         )
-        if (folder / "stop-requested").exists() and ended.get("exit_code") != 0:
+        if (folder / "stop-requested").exists():
             attempt = replace(attempt, status=RunStatus.STOPPED)
     outcome = read_json(folder / OUTCOME)
     return attempt if outcome is None else _with_outcome(attempt, outcome)

@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Sequence
+from dataclasses import replace
 
 from diagnostics.demo.gpu import SimulatedGpu
 from diagnostics.errors import RunError, StoreError
@@ -12,7 +13,15 @@ from diagnostics.runs.environment import probe_environment
 from diagnostics.runs.launcher import read_handle
 from diagnostics.runs.model import Attempt, Run
 from diagnostics.runs.processes import ProcessId, identify
-from diagnostics.runs.store import attempts, save_outcome
+from diagnostics.runs.store import (
+    attempts,
+    create_attempt,
+    create_record,
+    save_launch,
+    save_outcome,
+    write_attempt,
+)
+from diagnostics.runs.supervisor import boot_id
 from diagnostics.sources.base import Source
 from diagnostics.sources.console import ConsoleLog
 from diagnostics.sources.host import Host
@@ -29,6 +38,7 @@ def make_watcher(
 ) -> Watcher:
     """Return a watcher of a run, its sources not yet polled."""
     host = socket.gethostname()
+    run = run if read_only else adopted(run)
     made = attempts(run.record) if run.record is not None else []
     began_at = made[-1].started_at if made else 0.0
     if not made and run.group is not None:
@@ -54,6 +64,31 @@ def make_watcher(
         interval_s=interval_s,
         began_at=began_at,
     )
+
+
+def adopted(run: Run) -> Run:
+    """Return a run that somebody else started with a record of its own: its first attempt.
+
+    So it can be relaunched after its end, and the relaunch compared with it. Where nothing can be
+    written it stays without.
+    """
+    if run.group is None or run.record is not None or run.launch is None:
+        return run
+    root = run.group.root
+    facts = {
+        "cwd": str(run.cwd),
+        "found_pid": root.pid,
+        "found_ticks": root.started_ticks,
+        "boot_id": boot_id(),
+    }
+    try:
+        record = create_record(run.name, facts)
+        attempt = create_attempt(record, log_path=run.log_path, treatment=None)
+        write_attempt(replace(attempt, started_at=run.group.started_at))
+        save_launch(attempt.folder, run.launch)
+    except StoreError:
+        return run
+    return replace(run, record=record)
 
 
 def packages_of(run: Run) -> dict[str, bool]:

@@ -1,6 +1,5 @@
 """Owns following a console log, and reading one whole after the run."""
 
-import mmap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -60,22 +59,21 @@ def read_console(path: Path, at: float, source: str | None = None) -> Iterator[O
         parser = ConsoleParser(name)
         if size > WHOLE_BYTES:
             yield from parser.feed(file.read(HEAD_BYTES), at)
-            yield from parser.finish(at)
             start = size - (WHOLE_BYTES - HEAD_BYTES)
-            parser = ConsoleParser(name, first_line=_lines_before(path, start) + 1)
+            line = 1 + _newlines(path, start)
             file.seek(start)
-            file.readline(CHUNK_BYTES)
+            line += file.readline(CHUNK_BYTES).endswith(b"\n")
+            yield from parser.jump(line, at)
         while data := file.read(CHUNK_BYTES):
             yield from parser.feed(data, at)
         yield from parser.finish(at)
 
 
-def _lines_before(path: Path, offset: int) -> int:
-    """Count the lines up to the end of the line that `offset` falls in."""
+def _newlines(path: Path, end: int) -> int:
+    """Count the newlines in the first `end` bytes."""
     count = 0
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
-        position = view.find(b"\n")
-        while 0 <= position < offset:
-            count += 1
-            position = view.find(b"\n", position + 1)
-        return count + (1 if position >= 0 else 0)
+    with path.open("rb") as file:
+        while end > 0 and (data := file.read(min(end, CHUNK_BYTES))):
+            count += data.count(b"\n")
+            end -= len(data)
+    return count

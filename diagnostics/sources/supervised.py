@@ -8,6 +8,10 @@ from diagnostics.runs.files import read_json
 from diagnostics.runs.launcher import read_handle
 from diagnostics.runs.processes import is_alive
 from diagnostics.runs.supervisor import EXIT, descendants, tree_bytes
+from diagnostics.sources.kernel_log import kernel_kills
+
+KILLED = (-9, 1, 137)
+"""Exit codes behind which the kernel may have killed a process for memory (1: torchrun's)."""
 
 
 class Supervised:
@@ -17,6 +21,7 @@ class Supervised:
         self._folder = folder
         self._host = host
         self._ended = False
+        self._pids: set[int] = set()
 
     def poll(self, now: float) -> Sequence[Observation]:
         """Return the state of its process, and once how it ended."""
@@ -25,13 +30,20 @@ class Supervised:
         record = read_json(self._folder / EXIT)
         if record is not None:
             self._ended = True
-            return (ProcessState(now, self._host, alive=False), _run_ended(record, self._folder))
+            ended = _run_ended(record, self._folder)
+            kills = kernel_kills(self._known_pids(), now) if ended.exit_code in KILLED else []
+            return (ProcessState(now, self._host, alive=False), *kills, ended)
         handle = read_handle(self._folder)
         if handle is None or not is_alive(handle.process):
             return (ProcessState(now, self._host, alive=False),)
         pids = tuple(descendants(handle.process.pid))
+        self._pids.update(pids)
         rss = tree_bytes(handle.process.pid)
         return (ProcessState(now, self._host, alive=True, pids=pids, rss_bytes=rss),)
+
+    def _known_pids(self) -> set[int]:
+        handle = read_handle(self._folder)
+        return self._pids | ({handle.process.pid} if handle is not None else set())
 
     def close(self) -> None:
         """Nothing is held open."""

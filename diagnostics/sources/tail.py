@@ -1,5 +1,6 @@
 """Owns following a file by stat and read alone, as works on NFS: growth, cuts, rotation."""
 
+import errno
 import os
 import stat
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ class Tail:
         self._descriptor: int | None = None
         self._identity: tuple[int, int] | None = None
         self._offset = 0
-        self._fresh = True
+        self._restarted = False
 
     def read(self) -> Chunk | None:
         """Return new bytes, or None where there are none.
@@ -34,20 +35,20 @@ class Tail:
         Raises:
             OSError: the file is not there or cannot be read.
         """
-        if self._descriptor is None:
-            self._open()
-        assert self._descriptor is not None  # noqa: S101 - opened just now
-        size = os.fstat(self._descriptor).st_size
-        if size < self._offset:
-            self._offset, self._fresh = 0, False
-            return self._next(restarted=True)
-        if size > self._offset:
-            return self._next(restarted=False)
-        if self._replaced():
-            self.close()
-            self._open()
-            return self._next(restarted=True)
-        return None
+        descriptor = self._open() if self._descriptor is None else self._descriptor
+        try:
+            replaced = self._replaced()
+            # Sized after the look at the path: what was written before a rename is read.
+            size = os.fstat(descriptor).st_size
+            if size < self._offset:
+                self._offset, self._restarted = 0, True
+            elif size == self._offset and replaced:
+                self.close()
+                descriptor = self._open()
+            return self._next(descriptor)
+        except OSError:
+            self.close()  # a stale handle of a network file system never recovers
+            raise
 
     def close(self) -> None:
         """Close the file."""
@@ -55,21 +56,26 @@ class Tail:
             os.close(self._descriptor)
             self._descriptor = None
 
-    def _open(self) -> None:
+    def _open(self) -> int:
         descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             os.close(descriptor)
-            raise OSError(21, "is not a regular file", str(self._path))
+            raise OSError(errno.EISDIR, "is not a regular file", str(self._path))
+        identity = (status.st_dev, status.st_ino)
+        if self._identity is not None and (
+            identity != self._identity or status.st_size < self._offset
+        ):
+            self._offset, self._restarted = 0, True
+        self._identity = identity
         self._descriptor = descriptor
-        self._identity = (status.st_dev, status.st_ino)
-        self._offset = 0
+        return descriptor
 
-    def _next(self, *, restarted: bool) -> Chunk | None:
-        assert self._descriptor is not None  # noqa: S101 - the callers have opened it
-        data = os.pread(self._descriptor, MAX_BYTES_A_POLL, self._offset)
+    def _next(self, descriptor: int) -> Chunk | None:
+        data = os.pread(descriptor, MAX_BYTES_A_POLL, self._offset)
+        restarted, self._restarted = self._restarted, False
         self._offset += len(data)
-        modified_at = os.fstat(self._descriptor).st_mtime
+        modified_at = os.fstat(descriptor).st_mtime
         return Chunk(data, restarted, modified_at) if data or restarted else None
 
     def _replaced(self) -> bool:

@@ -17,7 +17,6 @@ class TrainerLog:
 
     def __init__(self, path: Path, since: float = 0.0) -> None:
         self._since = since
-        self._first = True
         self._source = path.name
         self._tail = Tail(path)
         self._rest = b""
@@ -41,8 +40,7 @@ class TrainerLog:
         self._fault = ""
         if chunk is None:
             return ()
-        at = min(now, chunk.modified_at) if self._first and chunk.modified_at < self._since else now
-        self._first = False
+        at = min(now, chunk.modified_at) if chunk.modified_at < self._since else now
         if chunk.restarted:
             self._rest, self._line = b"", 0
         *lines, self._rest = (self._rest + chunk.data).split(b"\n")

@@ -6,6 +6,8 @@ from pathlib import Path
 from diagnostics.observations import EvalPoint, Observation, TrainStep
 from diagnostics.runs.files import read_json
 
+LARGEST = 2**53
+"""Beyond it an integer is no count, and a float not exact."""
 _STEP_KEYS = {"loss", "grad_norm", "learning_rate", "epoch", "step"}
 
 
@@ -19,10 +21,10 @@ def read_trainer_state(path: Path, at: float) -> Sequence[Observation]:
     source = f"{path.parent.name}/{path.name}" if path.parent.name else path.name
     found: list[Observation] = []
     for number, row in enumerate(history, start=1):
-        if not isinstance(row, dict) or not isinstance(row.get("step"), int):
+        if not isinstance(row, dict) or type(row.get("step")) is not int:
             continue
         step = int(row["step"])
-        numbers = {str(key): value for key, value in row.items() if _is_number(value)}
+        numbers = {str(key): float(value) for key, value in row.items() if _is_number(value)}
         if "eval_loss" in numbers:
             found.append(
                 EvalPoint(at, source, number, step, numbers["eval_loss"], numbers.get("epoch"))
@@ -46,7 +48,9 @@ def read_trainer_state(path: Path, at: float) -> Sequence[Observation]:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    if isinstance(value, int):
+        return not isinstance(value, bool) and abs(value) < LARGEST
+    return isinstance(value, float)
 
 
 def _extra(numbers: Mapping[str, float]) -> Mapping[str, float]:
