@@ -46,7 +46,6 @@ class Watcher:
     _slow_at: float = field(init=False, default=0.0)
     _gone_since: float | None = field(init=False, default=None)
     _saved: Attempt | None = field(init=False, default=None)
-    _changed: bool = field(init=False, default=True)
 
     def __post_init__(self) -> None:
         self.history = History(self.rules.patterns, self.began_at)
@@ -55,12 +54,12 @@ class Watcher:
         """Poll what is due; return an update where there is anything new."""
         seen: list[Observation] = []
         for source in self.fast:
-            seen.extend(source.poll(now))
+            seen.extend(_poll(source, now))
         due = now - self._slow_at >= self.interval_s
         if due:
             self._slow_at = now
             for source in self.slow:
-                seen.extend(source.poll(now))
+                seen.extend(_poll(source, now))
         for observation in seen:
             self.history.add(observation)
         if not seen and not due:
@@ -108,14 +107,26 @@ class Watcher:
         *before, present = self.attempts
         previous = before[-1] if before else None
         present = assess(present, previous, snapshot, diagnosis, status)
-        milestone = self._saved is None or (
-            (self._saved.status, self._saved.outcome, self._saved.finding_id)
-            != (present.status, present.outcome, present.finding_id)
-        )
+        milestone = self._saved is None or _milestone(self._saved) != _milestone(present)
         if self.save is not None and milestone:
             self.save(present)
             self._saved = present
         return (*before, present)
+
+
+def _poll(source: Source, now: float) -> Sequence[Observation]:
+    """Poll a source; one that breaks its promise never to raise blinds none of the others."""
+    try:
+        return source.poll(now)
+    except Exception as error:  # noqa: BLE001 - shown on screen; the others work on
+        reason = f"{type(error).__name__}: {error}"
+        return (SourceFault(now, type(source).__name__, reason),)
+
+
+def _milestone(attempt: Attempt) -> tuple[object, ...]:
+    """Return what is worth recording at once; of a run's steps only where it ended."""
+    step = None if attempt.status is RunStatus.RUNNING else attempt.step
+    return (attempt.status, attempt.outcome, attempt.finding_id, step)
 
 
 def ended_status(ended: RunEnded) -> RunStatus:

@@ -40,7 +40,10 @@ _PHASES: tuple[tuple[Phase, re.Pattern[str]], ...] = tuple(
         (Phase.PREPROCESSING, r"^Loading dataset "),
         (Phase.LOADING, r"^(?:loading weights file|Quantizing model to )"),
         (Phase.SAVING, r"^Saving model checkpoint to "),
-        (Phase.FINISHED, r"^Training completed\."),
+        (
+            Phase.FINISHED,
+            r"^(?:Training completed\.|\*{5} (?:train|eval|predict) metrics \*{5})",
+        ),
     )
 )
 

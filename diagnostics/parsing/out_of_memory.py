@@ -31,7 +31,7 @@ _ALLOCATED = re.compile(
 )
 _CACHED = re.compile(rf"{_SIZE} is reserved by PyTorch but unallocated")
 _RESERVED = re.compile(rf"{_SIZE} reserved in total by PyTorch")
-_OTHER = re.compile(rf"Process (\d{1, 18}) has {_SIZE} memory in use")
+_OTHER = re.compile(rf"Process (\d{{1,18}}) has {_SIZE} memory in use")
 _HOST_BYTES = re.compile(r"you tried to allocate (\d{1,18}) bytes")
 _ARRAY = re.compile(rf"Unable to allocate {_SIZE} for an array")
 _PINNED = re.compile(

@@ -1,5 +1,6 @@
 """Owns writing files so that nothing is ever half there: atomic, synced, in the owner's mode."""
 
+import contextlib
 import json
 import os
 import secrets
@@ -33,16 +34,17 @@ def write_atomic(path: Path, data: bytes, *, mode: int | None = None) -> None:
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, wanted)
         try:
             _write_all(descriptor, data)
-            os.fchmod(descriptor, wanted)
             if old is not None and (old.st_uid, old.st_gid) != (os.geteuid(), os.getegid()):
-                os.fchown(descriptor, old.st_uid, old.st_gid)
+                _keep_owner(descriptor, old.st_uid, old.st_gid)
+            os.fchmod(descriptor, wanted)
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
         part.replace(target)
         _sync_folder(target.parent)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a read-only disk refuses even what is not there
+            part.unlink(missing_ok=True)
         raise StoreError(
             f"{path}: cannot be written: {error.strerror or error}",
             remedy="nothing was changed; free space or correct its permissions, then try again",
@@ -55,8 +57,20 @@ def _write_all(descriptor: int, data: bytes) -> None:
         view = view[os.write(descriptor, view) :]
 
 
+def _keep_owner(descriptor: int, uid: int, gid: int) -> None:
+    """Give the file its owner, or at least its group: only root may give files away."""
+    try:
+        os.fchown(descriptor, uid, gid)
+    except PermissionError:
+        with contextlib.suppress(PermissionError):
+            os.fchown(descriptor, -1, gid)
+
+
 def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return  # a folder may be open for writing and not for reading
     try:
         os.fsync(descriptor)
     except OSError:
@@ -67,13 +81,15 @@ def _sync_folder(folder: Path) -> None:
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write a private JSON file atomically."""
-    write_atomic(path, json.dumps(value, indent=1, ensure_ascii=False).encode() + b"\n")
+    text = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+    # Environments and paths may hold bytes that are not UTF-8; json.loads reads these back.
+    write_atomic(path, text.encode("utf-8", "surrogatepass"))
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
+def read_json(path: Path, *, max_bytes: int = MAX_JSON_BYTES) -> dict[str, Any] | None:
     """Return a JSON object, or None where there is none to be read."""
     try:
-        if path.stat().st_size > MAX_JSON_BYTES:
+        if path.stat().st_size > max_bytes:
             return None
         value = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):

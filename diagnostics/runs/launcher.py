@@ -13,7 +13,7 @@ from diagnostics.errors import RunError
 from diagnostics.runs.files import read_json, write_json
 from diagnostics.runs.model import Launch
 from diagnostics.runs.processes import ProcessId
-from diagnostics.runs.supervisor import CHILD, EXIT, LAUNCH
+from diagnostics.runs.supervisor import CHILD, EXIT, LAUNCH, boot_id
 
 START_SECONDS = 20.0
 
@@ -86,9 +86,9 @@ def _await_start(launch: Launch, folder: Path) -> RunHandle:
 
 
 def read_handle(folder: Path) -> RunHandle | None:
-    """Return the processes of an attempt as its supervisor recorded them."""
+    """Return the processes of an attempt as its supervisor recorded them in this boot."""
     child: Mapping[str, object] | None = read_json(folder / CHILD)
-    if child is None:
+    if child is None or child.get("boot_id", boot_id()) != boot_id():
         return None
     numbers = [
         child.get(name) for name in ("pid", "started_ticks", "supervisor_pid", "supervisor_ticks")

@@ -20,7 +20,7 @@ def judge(previous: Attempt | None, step: int | None, status: RunStatus) -> Outc
         return Outcome.CURED
     if status is RunStatus.RUNNING:
         return Outcome.CURED if reached > died_at else Outcome.PENDING
-    if status is RunStatus.STOPPED:
+    if status in {RunStatus.STOPPED, RunStatus.UNKNOWN}:
         return Outcome.CURED if reached > died_at else Outcome.UNKNOWN
     return Outcome.WORSE if reached < died_at else Outcome.RELAPSED
 

@@ -12,6 +12,8 @@ from typing import Any
 from diagnostics.runs.files import read_json
 
 _CHECKPOINT = re.compile(r"^checkpoint-(\d+)$")
+_MAX_STATE_BYTES = 128 * 1024 * 1024
+"""A trainer_state.json holds every logged step: some 200 bytes each."""
 _WEIGHTS = ("adapter_model", "model", "pytorch_model", "global_step")
 _MODEL_FILES = re.compile(
     r"^(adapter_model|model|pytorch_model)[\w.-]*\.(safetensors|bin)(\.index\.json)?$|"
@@ -80,9 +82,12 @@ def _checkpoint(path: Path, step: int) -> Checkpoint:
     except OSError as error:
         return Checkpoint(path, step, 0.0, f"cannot be read: {error.strerror}")
     state_path = path / "trainer_state.json"
-    if not state_path.exists():
+    try:
+        modified_at = state_path.stat().st_mtime
+    except FileNotFoundError:
         return Checkpoint(path, step, modified_at, "trainer_state.json is missing: it is torn")
-    modified_at = state_path.stat().st_mtime
+    except OSError as error:
+        return Checkpoint(path, step, modified_at, f"cannot be read: {error.strerror}")
     state: dict[str, Any] | None = read_state(state_path)
     if state is None or not isinstance(state.get("global_step"), int):
         return Checkpoint(path, step, modified_at, "trainer_state.json is torn")
@@ -102,7 +107,7 @@ def _checkpoint(path: Path, step: int) -> Checkpoint:
 
 def read_state(path: Path) -> dict[str, Any] | None:
     """Return a trainer_state.json as an object, or None where it is not one."""
-    return read_json(path)
+    return read_json(path, max_bytes=_MAX_STATE_BYTES)
 
 
 def _is_empty(path: Path) -> bool:

@@ -170,6 +170,14 @@ def _names_outside(config: EffectiveConfig, output: OutputDir) -> bool:
 
 def _without_usable(config: EffectiveConfig, output: OutputDir, *, overwrite: bool) -> ResumePlan:
     torn = [checkpoint for checkpoint in output.checkpoints if checkpoint.fault]
+    asked = config.value("resume_from_checkpoint")
+    if overwrite and not torn and isinstance(asked, str):
+        return ResumePlan(
+            None,
+            {},
+            (Text(f"resumes from {asked}, as before", f"照旧从 {asked} 续训"),),
+            keeps_trainer_log_copy=output.has_trainer_log,
+        )
     if torn:
         last = torn[-1]
         reason = Text(

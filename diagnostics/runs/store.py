@@ -6,6 +6,7 @@ started and why), the supervisor's launch.json, child.json, exit.json and output
 trainer_log.before.jsonl.
 """
 
+import contextlib
 import os
 import re
 import time
@@ -24,6 +25,8 @@ from diagnostics.runs.processes import ProcessId, is_alive
 from diagnostics.runs.supervisor import EXIT, LAUNCH, LOG, boot_id
 
 ATTEMPT, OUTCOME, RUN = "attempt.json", "outcome.json", "run.json"
+STOP_REQUESTED = "stop-requested"
+_ATTEMPT_FOLDER = re.compile(r"^attempt-[0-9]{1,9}$")
 _UNSET_MARK = {"unset": True}
 
 
@@ -76,7 +79,7 @@ def create_attempt(record: Path, *, log_path: Path | None, treatment: Treatment 
     Raises:
         StoreError: where it cannot be made.
     """
-    number = 1 + max((attempt.number for attempt in attempts(record)), default=0)
+    number = 1 + max((_number(folder) for folder in _folders(record)), default=0)
     folder = record / f"attempt-{number}"
     make_private_folder(folder)
     attempt = Attempt(
@@ -106,14 +109,22 @@ def attempts(record: Path) -> list[Attempt]:
 
 
 def _attempts(record: Path) -> Iterator[Attempt]:
-    try:
-        folders = [path for path in record.iterdir() if path.name.startswith("attempt-")]
-    except OSError:
-        return
-    for folder in folders:
+    for folder in _folders(record):
         value = read_json(folder / ATTEMPT)
         if value is not None:
-            yield _attempt(folder, value)
+            with contextlib.suppress(TypeError, ValueError, AttributeError, OverflowError):
+                yield _attempt(folder, value)  # one that is not of our making is left out
+
+
+def _folders(record: Path) -> list[Path]:
+    try:
+        return [path for path in record.iterdir() if _ATTEMPT_FOLDER.match(path.name)]
+    except OSError:
+        return []
+
+
+def _number(folder: Path) -> int:
+    return int(folder.name.removeprefix("attempt-"))
 
 
 def _attempt(folder: Path, value: dict[str, Any]) -> Attempt:
@@ -129,18 +140,23 @@ def _attempt(folder: Path, value: dict[str, Any]) -> Attempt:
     if handle is not None and is_alive(handle.process):
         attempt = replace(attempt, status=RunStatus.RUNNING)
     ended = read_json(folder / EXIT)
+    requested = (folder / STOP_REQUESTED).exists()
     if ended is not None:
         attempt = replace(
             attempt,
             ended_at=ended.get("ended_at"),
-            exit_code=ended.get("exit_code"),
-            peak_host_bytes=ended.get("peak_host_bytes"),
+            exit_code=_whole(ended.get("exit_code")),
+            peak_host_bytes=_whole(ended.get("peak_host_bytes")),
             status=RunStatus.FINISHED if ended.get("exit_code") == 0 else RunStatus.FAILED,
         )
-        if (folder / "stop-requested").exists():
+        if requested:
             attempt = replace(attempt, status=RunStatus.STOPPED)
     outcome = read_json(folder / OUTCOME)
-    return attempt if outcome is None else _with_outcome(attempt, outcome)
+    if outcome is not None:
+        attempt = _with_outcome(attempt, outcome)
+    if requested and attempt.status is RunStatus.UNKNOWN:
+        attempt = replace(attempt, status=RunStatus.STOPPED)
+    return attempt
 
 
 def save_outcome(attempt: Attempt) -> None:
@@ -173,13 +189,17 @@ def _with_outcome(attempt: Attempt, value: dict[str, Any]) -> Attempt:
     return replace(
         attempt,
         status=attempt.status if settled else status,
-        step=value.get("step"),
-        total_steps=value.get("total_steps"),
+        step=_whole(value.get("step")),
+        total_steps=_whole(value.get("total_steps")),
         finding_id=value.get("finding_id"),
-        peak_gpu_bytes=value.get("peak_gpu_bytes"),
+        peak_gpu_bytes=_whole(value.get("peak_gpu_bytes")),
         outcome=outcome,
         ended_at=attempt.ended_at or value.get("ended_at"),
     )
+
+
+def _whole(value: object) -> int | None:
+    return value if isinstance(value, int) else None
 
 
 def read_launch(folder: Path) -> Launch | None:
@@ -187,11 +207,16 @@ def read_launch(folder: Path) -> Launch | None:
     value = read_json(folder / LAUNCH)
     if value is None or not isinstance(value.get("argv"), list):
         return None
-    limits = {
-        str(name): (int(pair[0]), int(pair[1])) for name, pair in value.get("limits", {}).items()
-    }
-    environ = {str(name): str(text) for name, text in value.get("environ", {}).items()}
-    return Launch(tuple(str(word) for word in value["argv"]), Path(value["cwd"]), environ, limits)
+    try:
+        limits = {
+            str(name): (int(pair[0]), int(pair[1]))
+            for name, pair in value.get("limits", {}).items()
+        }
+        environ = {str(name): str(text) for name, text in value.get("environ", {}).items()}
+        argv, cwd = tuple(str(word) for word in value["argv"]), Path(value["cwd"])
+    except (TypeError, ValueError, LookupError, AttributeError):
+        return None
+    return Launch(argv, cwd, environ, limits)
 
 
 def save_launch(folder: Path, launch: Launch) -> None:

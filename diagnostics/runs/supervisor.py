@@ -22,6 +22,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from diagnostics.errors import StoreError
 from diagnostics.runs.files import PRIVATE_FILE, read_json, write_json
 
 LAUNCH, CHILD, EXIT, LOG = "launch.json", "child.json", "exit.json", "output.log"
@@ -59,22 +60,27 @@ def main(folder: Path) -> int:
     kills_before = _cgroup_oom_kills()
     started_at = time.time()
     try:
+        write_json(folder / CHILD, {})  # where no room is left for it, nothing is started
         child = _start(launch, writing)
+    except StoreError as error:
+        print(error, file=sys.stderr)
+        return 1
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         write_json(folder / EXIT, {"error": str(error), "ended_at": time.time()})
         return 1
     os.close(writing)
-    write_json(
-        folder / CHILD,
-        {
-            "pid": child.pid,
-            "started_ticks": _started_ticks(child.pid),
-            "started_at": started_at,
-            "supervisor_pid": os.getpid(),
-            "supervisor_ticks": _started_ticks(os.getpid()),
-            "boot_id": boot_id(),
-        },
-    )
+    with contextlib.suppress(StoreError):  # the training runs: it needs its log read all the same
+        write_json(
+            folder / CHILD,
+            {
+                "pid": child.pid,
+                "started_ticks": _started_ticks(child.pid),
+                "started_at": started_at,
+                "supervisor_pid": os.getpid(),
+                "supervisor_ticks": _started_ticks(os.getpid()),
+                "boot_id": boot_id(),
+            },
+        )
     peak_bytes, writer = _watch(child, folder / LOG, reading)
     ended: dict[str, Any] = {
         "exit_code": child.returncode,
@@ -132,7 +138,9 @@ def _watch(child: subprocess.Popen[bytes], log: Path, reading: int) -> tuple[int
         signal.sigtimedwait({signal.SIGCHLD}, SAMPLE_SECONDS)
         if _reaped(writer) and child.poll() is None:
             writer = _fork_writer(log, reading)
-    return peak_bytes, writer
+    # What rose and fell between two samples: the kernel keeps the largest single process' peak.
+    largest_bytes = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+    return max(peak_bytes, largest_bytes), writer
 
 
 def _reaped(pid: int) -> bool:
@@ -154,9 +162,7 @@ def _record(path: Path, ended: dict[str, Any]) -> None:
     while True:
         try:
             write_json(path, ended)
-        except OSError:
-            pass
-        except Exception as error:  # noqa: BLE001 - StoreError wraps what the disk says
+        except StoreError as error:
             print(json.dumps(ended), error, file=sys.stderr, flush=True)
         else:
             return

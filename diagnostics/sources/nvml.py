@@ -1,9 +1,10 @@
 """Owns reading GPUs through NVML: each missing value keeps NVML's own word for why.
 
-The only importer of pynvml (the package nvidia-ml-py), and only when it is first polled.
+The only importer of pynvml (the package nvidia-ml-py), and only when it is first polled. It judges
+no value, and no failure of the driver or of its binding leaves it as an exception.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,26 @@ from diagnostics.observations import (
     Observation,
     Reading,
 )
+from diagnostics.parsing.lines import clean
 
 RETRY_SECONDS = 30.0
-"""How long to leave a driver alone that could not be loaded."""
+"""How long to leave a driver, or a GPU that does not answer, alone."""
 PROCESS_POLLS = 2
 """Processes are read every so many polls: the dearest of the calls."""
+
+# Return codes of nvml.h. Kept here, so that they are known where the binding cannot be loaded.
+_UNINITIALIZED, _NOT_SUPPORTED, _DRIVER_NOT_LOADED = 1, 3, 9
+_FUNCTION_NOT_FOUND, _VERSION_MISMATCH, _ARGUMENT_VERSION_MISMATCH = 13, 18, 25
+_DRIVER_IS_GONE = frozenset({_UNINITIALIZED, _DRIVER_NOT_LOADED, _VERSION_MISMATCH})
+_ANOTHER_VERSION_MAY_DO = frozenset(
+    {_NOT_SUPPORTED, _FUNCTION_NOT_FOUND, _ARGUMENT_VERSION_MISMATCH}
+)
+_MEMORY_V2 = 0x02000028  # nvmlMemory_v2: the structure's size and, in the top byte, its version
+_CORE_SENSOR, _SM_CLOCK, _MEMORY_CLOCK = 0, 1, 2
+_INITIAL_PID_NAMESPACE = "pid:[4026531836]"  # PROC_PID_INIT_INO in <linux/proc_ns.h>
+
+_Call = tuple[Any, ...]
+"""A function's name and its arguments."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,81 +44,144 @@ class _Device:
     """A GPU's handle and what never changes about it."""
 
     index: int
-    handle: Any
-    uuid: str
-    name: str
+    handle: Reading[Any]
+    uuid: str = ""
+    name: str = "GPU"
 
 
 class NvmlGpus:
-    """Reads every GPU of this host."""
+    """Reads every GPU of this host; a GPU once listed keeps its place while the driver is there.
+
+    Args:
+        host: the name that the samples carry.
+    """
 
     def __init__(self, host: str = "local") -> None:
         self._host = host
         self._nvml: Any = None
+        self._started = False
+        self._gone = ""
+        """The word of a call that showed the whole driver gone, not one value."""
         self._devices: list[_Device] = []
-        self._retry_at = 0.0
+        self._silent: set[int] = set()
+        """GPUs that did not answer at the last poll."""
+        self._tried_at: float | None = None
         self._reason = ""
         self._polls = 0
         self._processes: dict[int, Reading[tuple[GpuProcess, ...]]] = {}
 
     def poll(self, now: float) -> Sequence[Observation]:
         """Return a sample of each GPU, or why there is none."""
-        if not self._devices and now >= self._retry_at:
-            self._reason = self._open()
-            self._retry_at = now + RETRY_SECONDS
+        # A clock set back must not put the next try off.
+        due = self._tried_at is None or not 0 <= now - self._tried_at < RETRY_SECONDS
+        if due and (not self._devices or self._silent):
+            self._tried_at = now
+            self._look_again()
+        samples = [self._sample(device, now) for device in self._devices]
+        self._polls += 1
+        if self._gone:
+            self._reason = self._gone
+            self._tried_at = now
+            self.close()
         if not self._devices:
             return (GpuUnavailable(now, self._host, self._reason),)
-        fresh = self._polls % PROCESS_POLLS == 0
-        self._polls += 1
-        return [self._sample(device, now, processes=fresh) for device in self._devices]
+        return samples
 
     def close(self) -> None:
         """Let the driver go."""
-        if self._nvml is not None and self._devices:
-            self._ask(self._nvml.nvmlShutdown)
-            self._devices = []
+        if self._started:
+            self._ask(("nvmlShutdown",))
+        self._started = False
+        self._gone = ""
+        self._devices = []
+        self._silent = set()
+        self._processes = {}
+
+    def _look_again(self) -> None:
+        """List the GPUs, or ask anew for those that do not answer."""
+        if self._devices:
+            self._devices = [
+                self._device(device.index, device) if device.index in self._silent else device
+                for device in self._devices
+            ]
+            return
+        self.close()
+        self._reason = self._open()
+        if self._reason:
+            self.close()
 
     def _open(self) -> str:
         """Load the driver and list its GPUs; return why there are none, empty where there are."""
-        import pynvml  # noqa: PLC0415 - loading it costs time that a run without GPUs need not pay
-
+        try:
+            import pynvml  # noqa: PLC0415 - loading it costs time that other commands need not pay
+        except ImportError as error:
+            return f"nvidia-ml-py cannot be imported: {_words(error)}"
         self._nvml = pynvml
-        started = self._ask(pynvml.nvmlInit)
+        started = self._ask(("nvmlInit",))
         if isinstance(started, Missing):
             return started.reason
-        count = self._ask(pynvml.nvmlDeviceGetCount)
+        self._started = True
+        count = self._ask(("nvmlDeviceGetCount",))
         if isinstance(count, Missing):
             return count.reason
-        for index in range(count):
-            handle = self._ask(pynvml.nvmlDeviceGetHandleByIndex, index)
-            if isinstance(handle, Missing):
-                self._devices.append(_Device(index, None, "", handle.reason))
+        self._devices = [self._device(index) for index in range(count)]
+        return "" if self._devices else "the driver lists no GPUs"
+
+    def _device(self, index: int, known: _Device | None = None) -> _Device:
+        """Ask for a GPU's handle, and for its name and uuid; keep those known from before."""
+        handle = self._ask(("nvmlDeviceGetHandleByIndex", index))
+        known = known or _Device(index, handle)
+        if isinstance(handle, Missing):
+            return _Device(index, handle, known.uuid, known.name)
+        uuid = self._ask(("nvmlDeviceGetUUID", handle))
+        name = self._ask(("nvmlDeviceGetName", handle))
+        return _Device(
+            index,
+            handle,
+            known.uuid if isinstance(uuid, Missing) else _text(uuid),
+            known.name if isinstance(name, Missing) else _text(name),
+        )
+
+    def _ask(self, *calls: _Call) -> Any:
+        """Call NVML's newest function for a value, an older one where the driver lacks it.
+
+        An error becomes Missing with NVML's words.
+        """
+        missing = Missing("Function Not Found")
+        for name, *arguments in calls:
+            function = getattr(self._nvml, name, None)
+            if function is None:
                 continue
-            name = self._ask(pynvml.nvmlDeviceGetName, handle)
-            uuid = self._ask(pynvml.nvmlDeviceGetUUID, handle)
-            self._devices.append(_Device(index, handle, _text(uuid), _text(name)))
-        return "" if count else "the driver knows no GPU"
+            try:
+                return function(*arguments)
+            except Exception as error:  # noqa: BLE001 - whatever the binding raises, watching goes on
+                missing = Missing(_words(error))
+                code = getattr(error, "value", None)
+            if code in _DRIVER_IS_GONE:
+                self._gone = missing.reason
+            if code not in _ANOTHER_VERSION_MAY_DO:
+                break
+        return missing
 
-    def _ask(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Call NVML; an error becomes Missing with NVML's words."""
-        try:
-            return function(*arguments)
-        except self._nvml.NVMLError as error:
-            return Missing(str(error))
-        except (AttributeError, OSError, TypeError, ValueError) as error:
-            return Missing(f"{type(error).__name__}: {error}")
-
-    def _sample(self, device: _Device, now: float, *, processes: bool) -> GpuSample:
-        nvml, handle = self._nvml, device.handle
-        if handle is None:
-            return self._lost(device, now)
-        memory = self._memory(handle)
-        total = _field(memory, "total")
-        use = self._ask(nvml.nvmlDeviceGetUtilizationRates, handle)
-        power = self._ask(nvml.nvmlDeviceGetPowerUsage, handle)
-        limit = self._ask(nvml.nvmlDeviceGetEnforcedPowerLimit, handle)
-        if processes or device.index not in self._processes:
-            self._processes[device.index] = self._read_processes(handle)
+    def _sample(self, device: _Device, now: float) -> GpuSample:
+        handle = device.handle
+        if isinstance(handle, Missing):
+            self._silent.add(device.index)
+            return self._unanswered(device, now, handle)
+        # The second version tells what the driver keeps for itself apart from what is used.
+        memory = self._ask(
+            ("nvmlDeviceGetMemoryInfo", handle, _MEMORY_V2), ("nvmlDeviceGetMemoryInfo", handle)
+        )
+        use = self._ask(("nvmlDeviceGetUtilizationRates", handle))
+        temperature = self._ask(
+            ("nvmlDeviceGetTemperature", handle, _CORE_SENSOR),
+            ("nvmlDeviceGetTemperatureV", handle, _CORE_SENSOR),
+        )
+        readings = (memory, use, temperature)
+        if all(isinstance(reading, Missing) for reading in readings):
+            self._silent.add(device.index)
+        else:
+            self._silent.discard(device.index)
         return GpuSample(
             at=now,
             host=self._host,
@@ -110,66 +189,109 @@ class NvmlGpus:
             uuid=device.uuid,
             name=device.name,
             memory_used_bytes=_field(memory, "used"),
-            memory_total_bytes=total,
+            memory_total_bytes=_field(memory, "total"),
             utilization_pct=_field(use, "gpu"),
-            temperature_c=self._ask(
-                nvml.nvmlDeviceGetTemperature, handle, nvml.NVML_TEMPERATURE_GPU
-            ),
-            power_watts=power if isinstance(power, Missing) else power / 1000,
-            power_limit_watts=limit if isinstance(limit, Missing) else limit / 1000,
-            sm_clock_mhz=self._ask(nvml.nvmlDeviceGetClockInfo, handle, nvml.NVML_CLOCK_SM),
-            memory_clock_mhz=self._ask(nvml.nvmlDeviceGetClockInfo, handle, nvml.NVML_CLOCK_MEM),
-            processes=self._processes[device.index],
+            temperature_c=temperature,
+            power_watts=_watts(self._ask(("nvmlDeviceGetPowerUsage", handle))),
+            power_limit_watts=_watts(self._ask(("nvmlDeviceGetEnforcedPowerLimit", handle))),
+            sm_clock_mhz=self._ask(("nvmlDeviceGetClockInfo", handle, _SM_CLOCK)),
+            memory_clock_mhz=self._ask(("nvmlDeviceGetClockInfo", handle, _MEMORY_CLOCK)),
+            processes=self._processes_of(device.index, handle),
         )
 
-    def _memory(self, handle: Any) -> Any:
-        """Return memory without what the driver keeps for itself, where it can tell it apart."""
-        version = getattr(self._nvml, "nvmlMemory_v2", None)
-        found = (
-            self._ask(self._nvml.nvmlDeviceGetMemoryInfo, handle, version)
-            if version is not None
-            else Missing("Function Not Found")
+    def _unanswered(self, device: _Device, now: float, missing: Missing) -> GpuSample:
+        return GpuSample(
+            at=now,
+            host=self._host,
+            index=device.index,
+            uuid=device.uuid,
+            name=device.name,
+            memory_used_bytes=missing,
+            memory_total_bytes=missing,
+            utilization_pct=missing,
+            temperature_c=missing,
+            power_watts=missing,
+            power_limit_watts=missing,
+            sm_clock_mhz=missing,
+            memory_clock_mhz=missing,
+            processes=missing,
         )
-        if isinstance(found, Missing):
-            return self._ask(self._nvml.nvmlDeviceGetMemoryInfo, handle)
+
+    def _processes_of(self, index: int, handle: Any) -> Reading[tuple[GpuProcess, ...]]:
+        """Return the processes on a GPU, of this poll or, between reads, of the one before."""
+        kept = self._processes.get(index)
+        if kept is not None and self._polls % PROCESS_POLLS and index not in self._silent:
+            return kept
+        kinds = [
+            self._ask(
+                (f"nvmlDeviceGet{kind}RunningProcesses_v3", handle),
+                (f"nvmlDeviceGet{kind}RunningProcesses_v2", handle),
+                (f"nvmlDeviceGet{kind}RunningProcesses", handle),
+            )
+            for kind in ("Compute", "Graphics")
+        ]
+        compute, graphics = kinds
+        found: Reading[tuple[GpuProcess, ...]] = (
+            compute
+            if isinstance(compute, Missing)
+            else _merged([*compute, *([] if isinstance(graphics, Missing) else graphics)])
+        )
+        self._processes[index] = found
         return found
 
-    def _read_processes(self, handle: Any) -> Reading[tuple[GpuProcess, ...]]:
-        found: dict[int, GpuProcess] = {}
-        compute = self._ask(self._nvml.nvmlDeviceGetComputeRunningProcesses, handle)
-        if isinstance(compute, Missing):
-            return compute
-        graphics = self._ask(self._nvml.nvmlDeviceGetGraphicsRunningProcesses, handle)
-        for entry in [*compute, *([] if isinstance(graphics, Missing) else graphics)]:
-            used = entry.usedGpuMemory
-            size: Reading[int] = Missing("Not Available") if used is None else int(used)
-            found[entry.pid] = GpuProcess(int(entry.pid), size, _process_name(entry.pid))
-        return tuple(found[pid] for pid in sorted(found))
 
-    def _lost(self, device: _Device, now: float) -> GpuSample:
-        missing = Missing(device.name)
-        return GpuSample(
-            now,
-            self._host,
-            device.index,
-            "",
-            "GPU",
-            *([missing] * 9),  # type: ignore[arg-type] # all nine are readings
+def _merged(entries: Iterable[Any]) -> tuple[GpuProcess, ...]:
+    """Return each process once: one that computes and draws is in both lists with one size."""
+    named = _pids_are_ours()
+    sizes: dict[int, int | None] = {}
+    for entry in entries:
+        pid, used = int(entry.pid), entry.usedGpuMemory
+        before = sizes.get(pid)
+        sizes[pid] = before if used is None else max(int(used), before or 0)
+    return tuple(
+        GpuProcess(
+            pid,
+            Missing("Not Available") if used is None else used,
+            _process_name(pid) if named else "",
         )
+        for pid, used in sorted(sizes.items())
+    )
+
+
+def _pids_are_ours() -> bool:
+    """Tell whether the driver's pids mean the same processes here as for the driver.
+
+    In a container they may be the host's, and the same number another process here.
+    """
+    try:
+        return str(Path("/proc/self/ns/pid").readlink()) == _INITIAL_PID_NAMESPACE
+    except OSError:
+        return False
+
+
+def _process_name(pid: int) -> str:
+    try:
+        return _text(Path(f"/proc/{pid}/comm").read_bytes())
+    except OSError:
+        return ""
 
 
 def _field(structure: Any, name: str) -> Any:
     return structure if isinstance(structure, Missing) else int(getattr(structure, name))
 
 
-def _text(value: Any) -> str:
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    return str(value)
+def _watts(milliwatts: Any) -> Reading[float]:
+    return milliwatts if isinstance(milliwatts, Missing) else milliwatts / 1000
 
 
-def _process_name(pid: int) -> str:
+def _text(value: bytes | str) -> str:
+    raw = value if isinstance(value, bytes) else value.encode("utf-8", "replace")
+    return clean(raw).strip()
+
+
+def _words(error: Exception) -> str:
+    """Return what an error says; NVML's own errors ask the driver for words and may fail in it."""
     try:
-        return Path(f"/proc/{pid}/comm").read_text(encoding="utf-8", errors="replace").strip()
-    except OSError:
-        return ""
+        return _text(str(error)) or type(error).__name__
+    except Exception:  # noqa: BLE001 - the binding again, in the middle of telling its error
+        return type(error).__name__

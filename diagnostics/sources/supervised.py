@@ -1,9 +1,10 @@
 """Owns reading what a supervisor records of its training: alive or ended, and how."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from diagnostics.observations import Missing, Observation, ProcessState, Reading, RunEnded
+from diagnostics.observations import LogLine, Missing, Observation, ProcessState, Reading, RunEnded
 from diagnostics.runs.files import read_json
 from diagnostics.runs.launcher import read_handle
 from diagnostics.runs.processes import is_alive
@@ -31,7 +32,7 @@ class Supervised:
         if record is not None:
             self._ended = True
             ended = _run_ended(record, self._folder)
-            kills = kernel_kills(self._known_pids(), now) if ended.exit_code in KILLED else []
+            kills = self._kills(now) if ended.exit_code in KILLED else []
             return (ProcessState(now, self._host, alive=False), *kills, ended)
         handle = read_handle(self._folder)
         if handle is None or not is_alive(handle.process):
@@ -41,9 +42,12 @@ class Supervised:
         rss = tree_bytes(handle.process.pid)
         return (ProcessState(now, self._host, alive=True, pids=pids, rss_bytes=rss),)
 
-    def _known_pids(self) -> set[int]:
+    def _kills(self, now: float) -> list[LogLine]:
         handle = read_handle(self._folder)
-        return self._pids | ({handle.process.pid} if handle is not None else set())
+        if handle is None:
+            return []
+        since_boot_s = handle.process.started_ticks / os.sysconf("SC_CLK_TCK")
+        return kernel_kills(self._pids | {handle.process.pid}, now, since_boot_s)
 
     def close(self) -> None:
         """Nothing is held open."""
