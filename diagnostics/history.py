@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
+from typing import Any
 
 from diagnostics.observations import (
     BarKind,
@@ -173,15 +174,18 @@ class History:
         self._exits: list[RankExit] = []
         self._facts: dict[str, int | float | str] = {}
         self._faults: dict[str, SourceFault] = {}
-        self._kept = Snapshot()
+        self._at = 0.0
+        self._phase = Phase.STARTING
+        self._observed: set[str] = set()
+        self._latest: dict[str, Any] = {}
         self._steps_changed = False
 
     def add(self, observation: Observation) -> None:
         """Take one observation in."""
         kind = _KINDS.get(type(observation))
-        if kind is not None and kind not in self._kept.observed:
-            self._kept = replace(self._kept, observed=self._kept.observed | {kind})
-        self._kept = replace(self._kept, at=max(self._kept.at, observation.at))
+        if kind is not None:
+            self._observed.add(kind)
+        self._at = max(self._at, observation.at)
         if isinstance(observation, LogLine | Progress | TrainStep | EvalPoint | RunFact):
             self._faults.pop(observation.source, None)
         self._take(observation)
@@ -195,15 +199,14 @@ class History:
                 self._points.setdefault(observation.source, _Points()).add_step(observation)
                 self._steps_changed = True
                 if observation.step is not None and observation.at >= self._began_at:
-                    self._kept = replace(self._kept, last_step=observation.step)
+                    self._latest["last_step"] = observation.step
             case EvalPoint():
                 self._points.setdefault(observation.source, _Points()).add_eval(observation)
                 self._steps_changed = True
             case Progress():
-                kept = replace(self._kept, activity=observation)
+                self._latest["activity"] = observation
                 if observation.kind is BarKind.TRAIN:
-                    kept = replace(kept, progress=observation)
-                self._kept = kept
+                    self._latest["progress"] = observation
             case RunFact():
                 self._take_fact(observation)
             case PhaseChange():
@@ -212,13 +215,13 @@ class History:
                 self._take_gpu(observation)
             case GpuUnavailable():
                 self._gpus.clear()
-                self._kept = replace(self._kept, gpu_unavailable=observation)
+                self._latest["gpu_unavailable"] = observation
             case HostSample():
-                self._kept = replace(self._kept, host=observation)
+                self._latest["host"] = observation
             case ProcessState():
-                self._kept = replace(self._kept, process=observation)
+                self._latest["process"] = observation
             case RunEnded():
-                self._kept = replace(self._kept, ended=observation)
+                self._latest["ended"] = observation
             case Traceback():
                 _append(self._tracebacks, observation)
             case OutOfMemory():
@@ -233,8 +236,11 @@ class History:
         if self._steps_changed:
             self._merge_points()
             self._steps_changed = False
-        return replace(
-            self._kept,
+        return Snapshot(
+            **self._latest,
+            at=self._at,
+            phase=self._phase,
+            observed=frozenset(self._observed),
             gpus=dict(sorted(self._gpus.items())),
             gpu_peak_bytes=dict(self._peaks),
             facts=dict(self._facts),
@@ -262,11 +268,8 @@ class History:
         evals: dict[int, EvalPoint] = {}
         for step, found in chain.from_iterable(points.evals for points in self._points.values()):
             evals.setdefault(step, found)
-        self._kept = replace(
-            self._kept,
-            steps=tuple(steps[step] for step in sorted(steps)),
-            evals=tuple(evals[step] for step in sorted(evals)),
-        )
+        self._latest["steps"] = tuple(steps[step] for step in sorted(steps))
+        self._latest["evals"] = tuple(evals[step] for step in sorted(evals))
 
     def _match(self, line: LogLine) -> None:
         for text, pattern in self._patterns:
@@ -279,29 +282,28 @@ class History:
     def _take_fact(self, fact: RunFact) -> None:
         if fact.name == "restart":
             if isinstance(fact.value, int):
-                progress = self._kept.progress
+                progress = self._latest.get("progress")
                 if progress is not None and progress.source == fact.source:
-                    self._kept = replace(self._kept, progress=None)
+                    del self._latest["progress"]
                 self._points.setdefault(fact.source, _Points()).restart(fact.value)
                 self._steps_changed = True
             return
         self._facts[fact.name] = fact.value
 
     def _enter(self, phase: Phase) -> None:
-        if phase is Phase.TRAINING and self._kept.phase not in _WITHIN:
+        if phase is Phase.TRAINING and self._phase not in _WITHIN:
             # A new training in the same log: what ended the one before is over.
             self._ooms.clear()
             self._tracebacks.clear()
             self._exits.clear()
-        self._kept = replace(self._kept, phase=phase)
+        self._phase = phase
 
     def _take_gpu(self, sample: GpuSample) -> None:
         self._gpus[sample.index] = sample
         if not isinstance(sample.memory_used_bytes, Missing):
             peak = self._peaks.get(sample.index, 0)
             self._peaks[sample.index] = max(peak, sample.memory_used_bytes)
-        if self._kept.gpu_unavailable is not None:
-            self._kept = replace(self._kept, gpu_unavailable=None)
+        self._latest.pop("gpu_unavailable", None)
 
 
 def _append(events: list[Traceback] | list[OutOfMemory] | list[RankExit], event: object) -> None:

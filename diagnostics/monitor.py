@@ -107,6 +107,7 @@ class Watcher:
         *before, present = self.attempts
         previous = before[-1] if before else None
         present = assess(present, previous, snapshot, diagnosis, status)
+        self.attempts = (*before, present)
         milestone = self._saved is None or _milestone(self._saved) != _milestone(present)
         if self.save is not None and milestone:
             self.save(present)

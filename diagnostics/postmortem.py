@@ -16,7 +16,7 @@ from diagnostics.ruleset import RuleSet
 from diagnostics.runs.model import Run, RunStatus
 from diagnostics.runs.output_dir import read_output_dir
 from diagnostics.runs.store import attempts
-from diagnostics.runs.watching import packages_of
+from diagnostics.runs.watching import llamafactory_version, packages_of
 from diagnostics.signals import Context
 from diagnostics.sources.console import read_console
 from diagnostics.sources.supervised import Supervised
@@ -31,6 +31,20 @@ class PostMortem:
     facts: RunFacts
     snapshot: Snapshot
     diagnosis: Diagnosis
+
+    @property
+    def recognised(self) -> bool:
+        """Whether anything in the files is of a training at all."""
+        seen = self.snapshot
+        return bool(
+            self.diagnosis.findings
+            or seen.facts
+            or seen.steps
+            or seen.progress
+            or seen.tracebacks
+            or seen.rank_exits
+            or seen.ended
+        )
 
 
 def examine(run: Run, rules: RuleSet) -> PostMortem:
@@ -90,6 +104,7 @@ def _judge(run: Run, snapshot: Snapshot, rules: RuleSet) -> PostMortem:
     facts = RunFacts(
         config=str(document.path) if document is not None and document.path is not None else None,
         output_dir=str(run.output_dir) if run.output_dir is not None else None,
+        llamafactory=llamafactory_version(run),
         status=status.value,
         exit_code=None if isinstance(code, Missing) else code,
         step=snapshot.step,

@@ -185,6 +185,8 @@ def analyze_paths(args: argparse.Namespace) -> int:
         if data == b"":
             raise RunError("-: standard input is empty")
         found = commands.examine_target(path, data)
+        if not found.recognised:
+            print(f"llamavet: {path}: nothing in it is of a training", file=sys.stderr)
         worst = max([worst, *(finding.severity for finding in found.diagnosis.findings)])
         reports.append(commands.render(found, args.format, language))
     if args.format == "json":

@@ -42,17 +42,21 @@ def assess(
         step=step,
         total_steps=snapshot.total_steps or attempt.total_steps,
         finding_id=primary.id if primary is not None else None,
-        peak_gpu_bytes=_peak_gpu_bytes(snapshot),
+        peak_gpu_bytes=_peak_gpu_bytes(attempt, snapshot, status),
         ended_at=ended.at if ended is not None else attempt.ended_at,
         outcome=judge(previous, step, status),
     )
 
 
-def _peak_gpu_bytes(snapshot: Snapshot) -> int | None:
-    """Return the most that was seen in use on one GPU.
+def _peak_gpu_bytes(attempt: Attempt, snapshot: Snapshot, status: RunStatus) -> int | None:
+    """Return the most that was seen in use on one GPU while the attempt ran.
 
     A spike between two looks is missed; where memory ran out, the allocator's own message says
     what was in use then.
     """
-    told = [oom.process_bytes for oom in snapshot.ooms if oom.process_bytes is not None]
-    return max([*snapshot.gpu_peak_bytes.values(), *told], default=None)
+    seen = [oom.process_bytes for oom in snapshot.ooms if oom.process_bytes is not None]
+    if attempt.peak_gpu_bytes is not None:
+        seen.append(attempt.peak_gpu_bytes)
+    if status is RunStatus.RUNNING:
+        seen.extend(snapshot.gpu_peak_bytes.values())
+    return max(seen, default=None)

@@ -155,8 +155,9 @@ class NvmlGpus:
             try:
                 return function(*arguments)
             except Exception as error:  # noqa: BLE001 - whatever the binding raises, watching goes on
-                missing = Missing(_words(error))
                 code = getattr(error, "value", None)
+                if code != _FUNCTION_NOT_FOUND:  # which says less than what another version said
+                    missing = Missing(_words(error))
             if code in _DRIVER_IS_GONE:
                 self._gone = missing.reason
             if code not in _ANOTHER_VERSION_MAY_DO:
@@ -220,13 +221,13 @@ class NvmlGpus:
     def _processes_of(self, index: int, handle: Any) -> Reading[tuple[GpuProcess, ...]]:
         """Return the processes on a GPU, of this poll or, between reads, of the one before."""
         kept = self._processes.get(index)
-        if kept is not None and self._polls % PROCESS_POLLS and index not in self._silent:
+        answering = index not in self._silent
+        if isinstance(kept, tuple) and answering and self._polls % PROCESS_POLLS:
             return kept
         kinds = [
             self._ask(
                 (f"nvmlDeviceGet{kind}RunningProcesses_v3", handle),
                 (f"nvmlDeviceGet{kind}RunningProcesses_v2", handle),
-                (f"nvmlDeviceGet{kind}RunningProcesses", handle),
             )
             for kind in ("Compute", "Graphics")
         ]
