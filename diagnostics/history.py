@@ -257,7 +257,9 @@ class History:
         own = self._points.get(TRAINER_LOG)
         known = dict(own.steps) if own is not None else {}
         last = max(known, default=-1)
-        for source, points in self._points.items():
+        # LLaMA-Factory's own record first: its numbers are not rounded.
+        ordered = sorted(self._points.items(), key=lambda item: item[0] != TRAINER_LOG)
+        for source, points in ordered:
             for step, point in points.steps:
                 if known and source != TRAINER_LOG and step not in known and step < last:
                     continue  # a console tells steps less surely than LLaMA-Factory's own record
@@ -266,8 +268,9 @@ class History:
             unplaced = chain.from_iterable(points.unplaced for points in self._points.values())
             steps = {point.step: point for point in unplaced if point.step is not None}
         evals: dict[int, EvalPoint] = {}
-        for step, found in chain.from_iterable(points.evals for points in self._points.values()):
-            evals.setdefault(step, found)
+        for step, found in chain.from_iterable(points.evals for _, points in ordered):
+            kept = evals.setdefault(step, found)
+            evals[step] = replace(kept, extra={**found.extra, **kept.extra})
         self._latest["steps"] = tuple(steps[step] for step in sorted(steps))
         self._latest["evals"] = tuple(evals[step] for step in sorted(evals))
 

@@ -192,6 +192,8 @@ class ConsoleParser:
     def _error(self, text: str, line: int, rank: int | None) -> Iterator[Observation]:
         if rank not in self._tracebacks and len(self._tracebacks) >= MAX_RANKS:
             return
+        if rank is None and text.startswith(START):
+            yield from self._blank()  # a launcher's own: the ranks' come before it
         collector = self._tracebacks.setdefault(rank, TracebackCollector())
         taken, ended = collector.take(text, line)
         if ended is not None:

@@ -23,9 +23,11 @@ from pathlib import Path
 from typing import Any
 
 from diagnostics.errors import StoreError
-from diagnostics.runs.files import PRIVATE_FILE, read_json, write_json
+from diagnostics.runs.files import PRIVATE_FILE, read_json, write_atomic, write_json
 
 LAUNCH, CHILD, EXIT, LOG = "launch.json", "child.json", "exit.json", "output.log"
+RESERVE, RESERVE_BYTES = ".reserve", 4096
+"""A file that is given up at the end, so that exit.json has room where the log filled the disk."""
 CHUNK_BYTES = 64 * 1024
 HELD_BYTES = 1024 * 1024
 """How much of the log is held back while the disk is full; what comes after it is counted only."""
@@ -60,7 +62,9 @@ def main(folder: Path) -> int:
     kills_before = _cgroup_oom_kills()
     started_at = time.time()
     try:
-        write_json(folder / CHILD, {})  # where no room is left for it, nothing is started
+        # Where no room is left for these, nothing is started.
+        write_json(folder / CHILD, {})
+        write_atomic(folder / RESERVE, b"\0" * RESERVE_BYTES)
         child = _start(launch, writing)
     except StoreError as error:
         print(error, file=sys.stderr)
@@ -159,6 +163,8 @@ def _drain(writer: int) -> None:
 def _record(path: Path, ended: dict[str, Any]) -> None:
     """Write how it ended, again and again while the disk is full."""
     until = time.monotonic() + RETRY_SECONDS
+    with contextlib.suppress(OSError):
+        path.with_name(RESERVE).unlink(missing_ok=True)
     while True:
         try:
             write_json(path, ended)

@@ -44,6 +44,7 @@ class Tail:
                 self._offset, self._restarted = 0, True
             elif size == self._offset and replaced:
                 self.close()
+                self._offset, self._restarted = 0, True  # its number may be given out again
                 descriptor = self._open()
             return self._next(descriptor)
         except OSError:

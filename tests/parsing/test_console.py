@@ -167,7 +167,7 @@ def test_bare_numbers_and_quoted_ones_are_the_same_metrics():
 
 @pytest.mark.parametrize("quote", ["", "'"])
 def test_nan_and_infinity_are_values(quote: str):
-    text = f"{{'loss': {quote}nan{quote}, 'grad_norm': {quote}inf{quote}, 'reward': {quote}-inf{quote}}}\n"
+    text = "{'loss': @nan@, 'grad_norm': @inf@, 'reward': @-inf@}\n".replace("@", quote)
     (step,) = of(TrainStep, parse(bar(5) + "\n" + text))
     assert step.loss is not None
     assert math.isnan(step.loss)
@@ -254,9 +254,10 @@ def test_the_header_and_the_start_up_lines_are_facts():
         "[INFO|2026-01-02 06:10:28] llamafactory.model.adapter:144 >> Fine-tuning method: LoRA\n"
         "[INFO|2026-01-02 06:10:28] llamafactory.model.loader:144 >> "
         "trainable params: 8,704 || all params: 2,126,496 || trainable%: 0.4093\n"
-        "[INFO|2026-01-02 06:10:28] llamafactory.hparams.parser:523 >> Process rank: 0, world size: 2, "
-        "device: cuda:0, distributed training: True, compute dtype: torch.bfloat16\n"
-        "[INFO|trainer.py:3815] 2026-01-02 06:19:56,006 >> Saving model checkpoint to /data/out/checkpoint-100\n"
+        "[INFO|2026-01-02 06:10:28] llamafactory.hparams.parser:523 >> Process rank: 0, "
+        "world size: 2, device: cuda:0, distributed training: True, compute dtype: torch.bfloat16\n"
+        "[INFO|trainer.py:3815] 2026-01-02 06:19:56,006 >> "
+        "Saving model checkpoint to /data/out/checkpoint-100\n"
     )
     found = facts(parse(text))
     assert found == {
@@ -279,8 +280,8 @@ def test_the_header_and_the_start_up_lines_are_facts():
 def test_records_of_older_releases_tell_the_same():
     text = (
         "01/02/2024 06:10:28 - INFO - llamafactory.model.adapter - Fine-tuning method: Full\n"
-        "01/02/2024 06:10:28 - INFO - llamafactory.hparams.parser - Process rank: 0, device: cuda:0, "
-        "n_gpu: 1, distributed training: False, compute dtype: torch.float16\n"
+        "01/02/2024 06:10:28 - INFO - llamafactory.hparams.parser - Process rank: 0, "
+        "device: cuda:0, n_gpu: 1, distributed training: False, compute dtype: torch.float16\n"
     )
     assert facts(parse(text)) == {
         "method": "Full",
@@ -372,7 +373,8 @@ def test_chained_tracebacks_give_one_out_of_memory_for_each_rank():
 
 
 def test_a_message_of_many_lines_is_bounded():
-    text = 'Traceback (most recent call last):\n  File "a.py", line 1, in f\nRuntimeError: size mismatch\n'
+    text = 'Traceback (most recent call last):\n  File "a.py", line 1, in f\n'
+    text += "RuntimeError: size mismatch\n"
     seen = parse(
         text + "\tsize mismatch for a.b: " + "x" * 9000 + "\n" + "\tsize mismatch\n" * 5000
     )
@@ -473,8 +475,8 @@ def test_the_older_torchrun_says_it_in_its_own_log_form():
     text = (
         "[2024-01-02 06:08:34,906] torch.distributed.elastic.multiprocessing.api: [ERROR] "
         "failed (exitcode: -9) local_rank: 2 (pid: 30) of binary: /opt/python\n"
-        "ERROR:torch.distributed.elastic.multiprocessing.api:failed (exitcode: 1) local_rank: 3 (pid: 31) "
-        "of binary: /opt/python\n"
+        "ERROR:torch.distributed.elastic.multiprocessing.api:failed (exitcode: 1) "
+        "local_rank: 3 (pid: 31) of binary: /opt/python\n"
     )
     ends = of(RankExit, parse(text))
     assert [(end.rank, end.exit_code, end.pid) for end in ends] == [(2, -9, 30), (3, 1, 31)]
@@ -537,4 +539,4 @@ def test_a_real_kill_under_torchrun_names_the_rank_that_died_first():
     assert (root.rank, root.exit_code) == (0, -9)
     assert (1, -15) in [(end.rank, end.exit_code) for end in of(RankExit, seen)]
     assert of(OutOfMemory, seen) == []
-    assert [one.rank for one in of(Traceback, seen)][0] == 1
+    assert [one.rank for one in of(Traceback, seen)] == [1, None, None]

@@ -34,7 +34,7 @@ def test_a_new_file_is_private_and_nothing_else_is_left(tmp_path):
     write_atomic(tmp_path / "a", b"text")
     assert (tmp_path / "a").read_bytes() == b"text"
     assert (tmp_path / "a").stat().st_mode & 0o777 == 0o600
-    assert os.listdir(tmp_path) == ["a"]
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
 def test_a_new_file_gets_the_mode_asked_for_whatever_the_umask(tmp_path):
@@ -80,7 +80,7 @@ def test_a_full_disk_leaves_the_old_file(disk):
     with pytest.raises(StoreError, match=r"train\.yaml: cannot be written: No space left"):
         write_atomic(path, b"x" * 128 * 1024)
     assert path.read_bytes() == b"old"
-    assert os.listdir(disk) == ["train.yaml"]
+    assert [path.name for path in disk.iterdir()] == ["train.yaml"]
 
 
 def test_a_read_only_disk_leaves_the_old_file(disk):
@@ -123,7 +123,7 @@ def test_a_folder_in_the_place_of_a_file_is_left_alone(tmp_path):
     (tmp_path / "a").mkdir()
     with pytest.raises(StoreError, match="cannot be written"):
         write_atomic(tmp_path / "a", b"")
-    assert os.listdir(tmp_path) == ["a"]
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
 def test_json_comes_back_with_bytes_that_are_not_utf_8(tmp_path):

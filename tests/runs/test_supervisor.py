@@ -1,4 +1,4 @@
-"""The supervisor and the launcher, on real processes that print, spend memory, die and are killed."""
+"""The supervisor and the launcher, on real processes that print, spend memory and are killed."""
 
 import json
 import os
@@ -33,6 +33,18 @@ for number in range(50):
     print("line", number, flush=True)
 """
 """Prints a line, waits for the test's word, prints fifty more and ends with 0."""
+FLOOD = """
+import pathlib, sys, time
+done = pathlib.Path(sys.argv[1])
+for number in range(60_000):
+    print("line", number, "of a long log that does not fit")
+sys.stdout.flush()
+done.touch()
+while not done.with_name("go").exists():
+    time.sleep(0.01)
+print("the end", flush=True)
+"""
+"""Prints some 2.5 MB and ends with 0 at the test's word."""
 
 
 @dataclass
@@ -94,9 +106,7 @@ def small_disk(lab: Lab) -> Iterator[Lab]:
 
 def test_both_streams_are_in_the_log_in_the_order_they_were_written(lab):
     lab.start(
-        "import os\n"
-        "for number in range(200):\n"
-        "    os.write(1 + number % 2, b'%d\\n' % number)\n"
+        "import os\nfor number in range(200):\n    os.write(1 + number % 2, b'%d\\n' % number)\n"
     )
     assert lab.ended()["exit_code"] == 0
     assert lab.log.splitlines() == [str(number) for number in range(200)]
@@ -260,52 +270,26 @@ def test_processes_of_another_boot_are_none(lab):
     assert read_handle(lab.folder) is None
 
 
-def test_a_full_disk_costs_log_lines_and_not_the_training(small_disk):
+def test_a_full_disk_costs_log_lines_and_not_the_training_nor_its_exit_code(small_disk):
     lab = small_disk
-    ballast = lab.folder / "ballast"
-    ballast.write_bytes(b"x" * 64 * 1024)
-    code = (
-        "import pathlib, sys, time\n"
-        "folder, done = map(pathlib.Path, sys.argv[1:])\n"
-        "for number in range(60_000):\n"
-        "    print('line', number, 'of a long log that does not fit')\n"
-        "sys.stdout.flush()\n"
-        "done.touch()\n"
-        "while not (folder / 'go').exists():\n"
-        "    time.sleep(0.01)\n"
-        "print('the end', flush=True)\n"
-    )
     done = lab.folder.parent / "done"
-    handle = lab.start(code, str(lab.folder), str(done))
+    handle = lab.start(FLOOD, str(done))
     wait_until(done.exists)
     assert is_alive(handle.process)
-    ballast.unlink()
-    (lab.folder / "go").touch()
-    ended = lab.ended()
-    assert ended["exit_code"] == 0
+    (lab.folder.parent / "go").touch()
+    assert lab.ended()["exit_code"] == 0
     assert 0 < len(lab.log) < 128 * 1024
     assert lab.log.startswith("line 0 of a long log")
 
 
 def test_a_disk_with_room_again_gets_what_was_held_and_a_word_on_what_was_lost(small_disk):
     lab = small_disk
-    code = (
-        "import pathlib, sys, time\n"
-        "folder, done = map(pathlib.Path, sys.argv[1:])\n"
-        "for number in range(60_000):\n"
-        "    print('line', number, 'of a long log that does not fit')\n"
-        "sys.stdout.flush()\n"
-        "done.touch()\n"
-        "while not (folder / 'go').exists():\n"
-        "    time.sleep(0.01)\n"
-        "print('the end', flush=True)\n"
-    )
     done = lab.folder.parent / "done"
-    lab.start(code, str(lab.folder), str(done))
+    lab.start(FLOOD, str(done))
     wait_until(done.exists)
     larger = ["mount", "-o", "remount,size=8m", str(lab.folder)]
     subprocess.run(larger, check=True, capture_output=True)
-    (lab.folder / "go").touch()
+    (lab.folder.parent / "go").touch()
     assert lab.ended()["exit_code"] == 0
-    assert len(lab.log) > 1024 * 1024
+    assert len(lab.log) > MIB
     assert "bytes of this log were lost: disk full" in lab.log
