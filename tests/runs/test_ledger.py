@@ -59,7 +59,10 @@ def test_what_was_seen_of_an_attempt_is_noted():
     cause = Text("memory", "内存")
     finding = Finding("gpu_oom.train", Severity.CRITICAL, cause, cause, (), primary=True)
     snapshot = Snapshot(
-        step=7, total_steps=100, gpu_peak_bytes={0: 10, 1: 30}, ended=RunEnded(50.0, 1)
+        last_step=7,
+        facts={"total_steps": 100},
+        gpu_peak_bytes={0: 10, 1: 30},
+        ended=RunEnded(50.0, 1),
     )
     noted = assess(
         attempt(RUNNING, 3, number=2), attempt(FAILED, 4), snapshot, Diagnosis((finding,)), FAILED

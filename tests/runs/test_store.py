@@ -181,8 +181,15 @@ def test_an_attempt_that_was_last_seen_running_is_not_running_for_ever(record):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{", "[]", '{"number": "x"}', '{"number": null}', '{"number": 1, "started_at": []}']
-    + ['{"number": 1, "treatment": {"changes": 7}}', '{"number": 1, "treatment": {"env": [1]}}'],
+    [
+        "",
+        "[]",
+        '{"number": "x"}',
+        '{"number": null}',
+        '{"number": 1, "started_at": []}',
+        '{"number": 1, "treatment": {"changes": 7}}',
+        '{"number": 1, "treatment": {"env": [1]}}',
+    ],
 )
 def test_an_attempt_that_is_not_of_our_making_is_left_out_and_never_written_over(record, text):
     create_attempt(record, log_path=None, treatment=None)
@@ -218,8 +225,14 @@ def test_a_launch_comes_back_whole(record):
 
 @pytest.mark.parametrize(
     "value",
-    [{}, {"argv": "train"}, {"argv": []}, {"argv": [], "cwd": 7}]
-    + [{"argv": [], "cwd": "/", "limits": {"data": 7}}, {"argv": [], "cwd": "/", "environ": []}],
+    [
+        {},
+        {"argv": "train", "cwd": "/"},
+        {"argv": []},
+        {"argv": [], "cwd": 7},
+        {"argv": [], "cwd": "/", "limits": {"data": 7}},
+        {"argv": [], "cwd": "/", "environ": []},
+    ],
 )
 def test_a_launch_that_is_not_of_our_making_is_none(record, value):
     write(record / "launch.json", value)

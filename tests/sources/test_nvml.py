@@ -2,13 +2,15 @@
 
 import ctypes.util
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from diagnostics.sources.nvml import PROCESS_POLLS, RETRY_SECONDS
+from diagnostics.observations import GpuUnavailable
+from diagnostics.sources.nvml import PROCESS_POLLS, RETRY_SECONDS, NvmlGpus
 from tests.nvml.driver import LIBRARY, Poll, Step, build, compiler, poll_all
 
 GIB = 1024**3
@@ -307,3 +309,12 @@ def test_a_library_that_is_none_is_not_found(tmp_path):
 def test_a_machine_without_the_library_says_so(tmp_path):
     polls = poll_all(tmp_path, tmp_path / "state", [Step({}, 0.0), Step({}, RETRY_SECONDS)])
     assert [only(poll)["reason"] for poll in polls] == ["NVML Shared Library Not Found"] * 2
+
+
+def test_a_binding_that_cannot_be_imported_is_no_gpu_and_no_crash(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    source = NvmlGpus("node1")
+    (seen,) = source.poll(0.0)
+    source.close()
+    assert isinstance(seen, GpuUnavailable)
+    assert seen.reason.startswith("nvidia-ml-py cannot be imported")

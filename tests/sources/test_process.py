@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 import psutil
@@ -65,7 +65,8 @@ def running(program: str) -> Iterator[subprocess.Popen[str]]:
         assert process.stdout.readline().strip() == READY
         yield process
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # the test may have ended it all
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         process.stdin.close()
         process.stdout.close()
