@@ -1,12 +1,13 @@
 """The verdict on a change: what became of it, from two attempts."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from diagnostics.findings import Diagnosis, Finding, Severity, Text
 from diagnostics.history import Snapshot
-from diagnostics.observations import RunEnded
+from diagnostics.observations import MemoryDevice, MemoryPhase, OutOfMemory, RunEnded
 from diagnostics.runs.ledger import assess, judge
 from diagnostics.runs.model import Attempt, Outcome, RunStatus
 
@@ -58,18 +59,20 @@ def test_without_a_failure_before_there_is_nothing_to_cure(status):
 def test_what_was_seen_of_an_attempt_is_noted():
     cause = Text("memory", "内存")
     finding = Finding("gpu_oom.train", Severity.CRITICAL, cause, cause, (), primary=True)
-    snapshot = Snapshot(
-        last_step=7,
-        facts={"total_steps": 100},
-        gpu_peak_bytes={0: 10, 1: 30},
-        ended=RunEnded(50.0, 1),
+    seen = Snapshot(last_step=3, facts={"total_steps": 100}, gpu_peak_bytes={0: 10, 1: 30})
+    running = assess(attempt(UNKNOWN, number=2), attempt(FAILED, 4), seen, Diagnosis(), RUNNING)
+    assert (running.step, running.total_steps, running.finding_id) == (3, 100, None)
+    assert (running.peak_gpu_bytes, running.outcome) == (30, Outcome.PENDING)
+
+    text = "CUDA out of memory"
+    oom = OutOfMemory(
+        40.0, "train.log", 9, MemoryDevice.GPU, MemoryPhase.TRAIN, text, process_bytes=70
     )
-    noted = assess(
-        attempt(RUNNING, 3, number=2), attempt(FAILED, 4), snapshot, Diagnosis((finding,)), FAILED
-    )
-    assert (noted.status, noted.step, noted.total_steps) == (FAILED, 7, 100)
-    assert (noted.finding_id, noted.peak_gpu_bytes) == ("gpu_oom.train", 30)
-    assert (noted.ended_at, noted.outcome) == (50.0, Outcome.RELAPSED)
+    last = replace(seen, last_step=7, ooms=(oom,), gpu_peak_bytes={0: 900}, ended=RunEnded(50.0, 1))
+    ended = assess(running, attempt(FAILED, 4), last, Diagnosis((finding,)), FAILED)
+    assert (ended.status, ended.step, ended.finding_id) == (FAILED, 7, "gpu_oom.train")
+    assert (ended.ended_at, ended.outcome) == (50.0, Outcome.RELAPSED)
+    assert ended.peak_gpu_bytes == 70  # 900 is what others used after its end
 
 
 def test_what_was_not_seen_of_an_attempt_stays_as_it_was_known():

@@ -12,12 +12,12 @@ from diagnostics.errors import ConfigError, LlamavetError, RunError, StoreError
 from diagnostics.findings import Fix, KeyChange, Safety, Text
 from diagnostics.runs.launcher import LocalLauncher, RunHandle, read_handle
 from diagnostics.runs.model import Launch, Run, RunStatus
-from diagnostics.runs.processes import is_alive
+from diagnostics.runs.processes import identify, is_alive
 from diagnostics.runs.resolve import effective_config
 from diagnostics.runs.store import attempts
 from diagnostics.runs.treatment import carry_out, propose, propose_stop, undo
 from diagnostics.runs.watching import adopted
-from tests.runs.standins import MARK, Standins, wait_until
+from tests.runs.standins import MARK, Standins, as_nobody, wait_until
 
 BEFORE = (
     b"# my run \xe2\x80\x94 do not touch\r\n"
@@ -185,7 +185,7 @@ def test_a_config_edited_while_the_run_is_stopped_is_left_as_edited(case):
         if text.startswith("stopped"):
             case.config.write_bytes(edited)
 
-    with pytest.raises(RunError, match="edited while the run was being stopped.*run is stopped"):
+    with pytest.raises(RunError, match=r"edited while the run was being stopped.*run is stopped"):
         carry_out(plan, LocalLauncher(), on_progress=edit)
     assert case.config.read_bytes() == edited
     assert case.standins.living() == []
@@ -298,6 +298,23 @@ def test_a_stop_that_was_asked_for_stops_and_changes_nothing_else(case):
     assert attempts(case.run.record)[-1].status is RunStatus.STOPPED
     with pytest.raises(RunError, match="nothing of it runs"):
         propose_stop(after)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can start a process of another user")
+def test_a_stop_that_is_refused_changes_nothing_and_a_later_end_is_no_stop(case):
+    other = as_nobody(["sleep", "120"])
+    try:
+        theirs = identify(other.pid)
+        assert theirs is not None
+        group = replace(case.run.group, members=(*case.run.group.members, theirs))
+        plan = propose(replace(case.run, group=group), None, HALVE)
+        with pytest.raises(RunError, match="nothing was stopped"):
+            case.carry_out(plan)
+        assert case.nothing_was_changed()
+        assert attempts(case.run.record)[-1].status is not RunStatus.STOPPED
+    finally:
+        other.kill()
+        other.wait()
 
 
 def test_a_run_whose_launch_is_not_known_is_not_relaunched(case):
