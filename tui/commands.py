@@ -22,10 +22,11 @@ from diagnostics.ruleset import RuleSet, bundled_rules, load_rules
 from diagnostics.runs.heal import heal
 from diagnostics.runs.launcher import LocalLauncher
 from diagnostics.runs.model import Run
+from diagnostics.runs.proposal import propose, propose_stop
 from diagnostics.runs.resolve import SIMULATED_GPU, live_runs, recent_runs, resolve
 from diagnostics.runs.start import start
 from diagnostics.runs.store import attempts
-from diagnostics.runs.treatment import carry_out, propose, propose_stop
+from diagnostics.runs.treatment import carry_out
 from diagnostics.runs.treatment import undo as put_back
 from diagnostics.runs.watching import make_watcher, refreshed_group
 from tui import plain

@@ -10,8 +10,9 @@ from diagnostics.monitor_update import Proposal
 from diagnostics.ruleset import RuleSet
 from diagnostics.runs.launcher import LocalLauncher
 from diagnostics.runs.model import Run
+from diagnostics.runs.proposal import TreatmentPlan, propose, propose_stop
 from diagnostics.runs.resolve import live_runs, recent_runs
-from diagnostics.runs.treatment import TreatmentPlan, carry_out, propose, propose_stop, undo
+from diagnostics.runs.treatment import carry_out, undo
 from diagnostics.runs.watching import make_watcher, refreshed_group
 
 

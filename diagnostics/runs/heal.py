@@ -7,12 +7,13 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from diagnostics.findings import Finding, Fix, Safety
+from diagnostics.findings import Finding, Fix, Safety, Severity
 from diagnostics.monitor import LOG_SECONDS, Watcher
 from diagnostics.monitor_update import MonitorUpdate
 from diagnostics.runs.launcher import Launcher
 from diagnostics.runs.model import Run, RunStatus
-from diagnostics.runs.treatment import TreatmentPlan, carry_out, propose
+from diagnostics.runs.proposal import TreatmentPlan, propose
+from diagnostics.runs.treatment import carry_out
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +91,15 @@ def heal(
 
 
 def choose(update: MonitorUpdate, least: Safety) -> tuple[Finding, Fix] | None:
-    """Return the first fix that may be applied, of the most important finding that has one."""
+    """Return the first fix that may be applied, of the critical findings in their order.
+
+    A lesser finding is no reason to launch anew: its fix would not keep the run from failing.
+    """
     if update.status is not RunStatus.FAILED:
         return None
     for finding in update.diagnosis.findings:
+        if finding.severity < Severity.CRITICAL:
+            break
         for fix in finding.fixes:
             if fix.safety >= least and (fix.changes or fix.env) and not fix.caveat.en:
                 return finding, fix

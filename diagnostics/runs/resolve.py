@@ -14,8 +14,8 @@ from diagnostics.runs.launcher import read_handle
 from diagnostics.runs.model import Launch, Run
 from diagnostics.runs.output_dir import read_output_dir
 from diagnostics.runs.processes import is_alive
+from diagnostics.runs.proposal import output_dir
 from diagnostics.runs.store import RUN, attempts, find_record, read_launch, records
-from diagnostics.runs.treatment import output_dir
 
 MAX_RECENT = 20
 LOG_NAMES = ("stdout.log", "output.log", "train.log", "nohup.out", "out.log", "running_log.txt")

@@ -12,9 +12,9 @@ from diagnostics.config.effective import EffectiveConfig
 from diagnostics.errors import ConfigError, RunError
 from diagnostics.runs.launcher import Launcher
 from diagnostics.runs.model import Launch, Run
+from diagnostics.runs.proposal import output_dir
 from diagnostics.runs.store import create_attempt, create_record
 from diagnostics.runs.supervisor import LIMITS, boot_id
-from diagnostics.runs.treatment import output_dir
 
 
 def start(

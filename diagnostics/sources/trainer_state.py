@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from diagnostics.observations import EvalPoint, Observation, TrainStep
-from diagnostics.runs.files import read_json
+from diagnostics.runs.output_dir import read_state
 
 LARGEST = 2**53
 """Beyond it an integer is no count, and a float not exact."""
@@ -13,7 +13,7 @@ _STEP_KEYS = {"loss", "grad_norm", "learning_rate", "epoch", "step"}
 
 def read_trainer_state(path: Path, at: float) -> Sequence[Observation]:
     """Return the steps and evaluations of a trainer_state.json; none where it cannot be read."""
-    state = read_json(path)
+    state = read_state(path)
     history = state.get("log_history") if state is not None else None
     if not isinstance(history, list):
         return ()
