@@ -63,6 +63,13 @@ def run(args: argparse.Namespace) -> int:
     if args.read_only:
         raise RunError("--read-only forbids launching", remedy="leave it out, or use `watch`")
     started = start(args.config, args.overrides, LocalLauncher())
+    if started.config is not None and not started.config.is_set("output_dir"):
+        default = started.config.value("output_dir")
+        print(
+            f"llamavet: {args.config}: has no output_dir; LLaMA-Factory writes to {default},"
+            " or refuses to start where its transformers is older than 5",
+            file=sys.stderr,
+        )
     if args.detach:
         print(f"{started.record.name if started.record else started.name}")
         return DONE
