@@ -89,7 +89,7 @@ def test_by_keys_an_out_of_memory_is_seen_in_two_seconds_and_cured_by_f_and_y(
     wait_for(lab.trainings, 20, "the new process")
     started_after_s = time.monotonic() - pressed
     see(terminal, "cured", 120)
-    see(terminal, "finished", 120)
+    see(terminal, "exit code 0", 120)
     terminal.press("q")
 
     assert "per_device_train_batch_size: 16  #" in config.read_text()
