@@ -1,19 +1,31 @@
-"""Owns tqdm's progress bars: telling one from a line, and what it counts."""
+"""Owns tqdm's progress bars: telling one from the text around it.
+
+What a bar counts is not known here.
+"""
 
 import re
 from dataclasses import dataclass
 
-_BAR = re.compile(
-    r"\d{1,3}%\|[^|]{0,1000}\| {0,20}(?P<done>[\d.,]{1,20})(?P<du>[kKMG]?)"
-    r"/(?P<total>[\d.,]{1,20})(?P<tu>[kKMG]?) \[(?P<elapsed>[\d:]{1,20})<(?P<eta>[\d:?]{1,20})"
-    r"(?:, {0,20}(?P<rate>[\d.?]{1,20}) ?(?P<unit>s/[\w ]{1,40}|[\w ]{1,40}/s))?[^\]]{0,400}\]"
+_MAX_DESCRIPTION = 120
+_BEFORE = re.compile(r"(\d{1,3})$")
+_DESCRIPTION = re.compile(r"[^{}\[\]<>|\"]*")
+_AFTER = re.compile(
+    r"[^|]{0,512}\| *(?P<done>[\d.,]{1,20})(?P<du>[kKMGT]?)i?B?"
+    r"/(?P<total>[\d.,]{1,20})(?P<tu>[kKMGT]?)i?B? \[(?P<elapsed>[\d:]{1,16})<(?P<eta>[\d:?]{1,16})"
+    r"(?:, *(?P<rate>[\d.?]{1,20})[kKMGT]? ?(?P<unit>s/[\w ]{1,24}|[\w ]{1,24}/s))?[^\]]{0,256}\]"
 )
-_UNITS = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9}
+_NO_TOTAL = re.compile(
+    r"[^|\[\]{}]{0,160}?\d[\d.,]*[kKMGT]? ?\w{0,24} ?\[[\d:]{4,16}, [^\]]{1,64}\]$"
+)
+_DAYS = re.compile(r"([0-9]{1,5}) days?, (.*)$")
+_CLOCK_PART = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
+_UNITS = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+_DAY = 86_400
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One state of a bar; `end` is the offset after it in its line."""
+    """One state of a bar with a total; it stands at `start` to `end` in its line."""
 
     description: str
     done: int
@@ -26,26 +38,54 @@ class Bar:
 
 def find_bars(text: str) -> list[Bar]:
     """Return the bars of a line, in order."""
-    if "%|" not in text:
-        return []
     found: list[Bar] = []
-    end = 0
-    for match in _BAR.finditer(text):
-        found.append(_bar(match, text[end : match.start()]))
-        end = match.end()
+    start = 0
+    anchor = text.find("%|")
+    while anchor >= 0:
+        bar = _bar(text, start, anchor)
+        if bar is None:
+            anchor = text.find("%|", anchor + 2)
+            continue
+        found.append(bar)
+        start = bar.end
+        anchor = text.find("%|", start)
     return found
 
 
-def _bar(match: re.Match[str], before: str) -> Bar:
-    described = re.split(r"[|%]", before)[-1]
+def split_bars(text: str) -> list[Bar | str]:
+    """Return the bars of a line and the texts around them, in order; a bar without total is none.
+
+    One without a total ("200 examples [00:01, 150 examples/s]") is neither a line nor progress.
+    """
+    if "%|" not in text:
+        return [] if "[" in text and _NO_TOTAL.match(text) else [text]
+    parts: list[Bar | str] = []
+    start = 0
+    for bar in find_bars(text):
+        parts += [text[start : bar.start], bar]
+        start = bar.end
+    parts.append(text[start:])
+    return [part for part in parts if not isinstance(part, str) or part.strip()]
+
+
+def _bar(text: str, start: int, anchor: int) -> Bar | None:
+    """Return the bar around an anchor, in the text from `start` on."""
+    after = _AFTER.match(text, anchor + 2)
+    before = _BEFORE.search(text[max(start, anchor - 3) : anchor])
+    if after is None or before is None:
+        return None
+    begin = anchor - len(before.group())
+    lead = text[start:begin]
+    # Where something else stands before it, a log record or half of one, that is no description.
+    described = len(lead) <= _MAX_DESCRIPTION and _DESCRIPTION.fullmatch(lead) is not None
     return Bar(
-        description=described.strip().rstrip(":").strip(),
-        done=_count(match["done"], match["du"]),
-        total=_count(match["total"], match["tu"]),
-        elapsed_s=clock_seconds(match["elapsed"]),
-        seconds_per_item=_pace(match["rate"], match["unit"]),
-        start=match.start() - len(described),
-        end=match.end(),
+        description=lead.strip().rstrip(":").rstrip() if described else "",
+        done=_count(after["done"], after["du"]),
+        total=_count(after["total"], after["tu"]),
+        elapsed_s=clock_seconds(after["elapsed"]),
+        seconds_per_item=_pace(after["rate"], after["unit"]),
+        start=start if described else begin,
+        end=after.end(),
     )
 
 
@@ -57,12 +97,12 @@ def _count(digits: str, unit: str) -> int:
 
 
 def _pace(rate: str | None, unit: str | None) -> float | None:
-    if rate is None or unit is None or "?" in rate:
+    if rate is None or unit is None:
         return None
     try:
         value = float(rate)
     except ValueError:
-        return None
+        return None  # "?" before the first item is done
     if unit.startswith("s/"):
         return value
     return 1.0 / value if value > 0 else None
@@ -71,15 +111,13 @@ def _pace(rate: str | None, unit: str | None) -> float | None:
 def clock_seconds(text: str) -> float | None:
     """Return the seconds of "H:MM:SS", "MM:SS" or "1 day, H:MM:SS"."""
     days = 0
-    match = re.match(r"(\d{1,5}) days?, (.*)$", text)
+    match = _DAYS.match(text) if "day" in text else None
     if match is not None:
         days, text = int(match.group(1)), match.group(2)
     parts = text.split(":")
-    if not 2 <= len(parts) <= 3 or not all(  # noqa: PLR2004 - minutes, or hours too
-        part.replace(".", "", 1).isdecimal() for part in parts
-    ):
+    if len(parts) not in {2, 3} or not all(_CLOCK_PART.fullmatch(part) for part in parts):
         return None
     seconds = 0.0
     for part in parts:
         seconds = 60 * seconds + float(part)
-    return 86_400 * days + seconds
+    return _DAY * days + seconds

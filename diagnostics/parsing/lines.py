@@ -1,21 +1,24 @@
-"""Owns splitting a byte stream into lines, in bounded memory, free of control characters."""
+"""Owns splitting a byte stream into lines, in bounded memory, free of control characters.
+
+It knows nothing of what the lines say.
+"""
 
 import codecs
 import re
 from dataclasses import dataclass
 
 MAX_LINE_BYTES = 64 * 1024
+_BREAK = re.compile(rb"\r*\n|\r+")
 _ESCAPES = re.compile(
     r"\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?"  # OSC: titles, links
-    r"|\x1b[PX^_].*?(?:\x1b\\|$)"  # device control strings
-    r"|\x1b\[[0-?]*[ -/]*[@-~]?"  # CSI: colours, cursor
+    r"|\x1b[PX^_][^\x1b]*(?:\x1b\\)?"  # device control strings
+    r"|(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?"  # CSI: colours, cursor
     r"|\x1b[ -/]*[0-~]?"  # other escapes
-    r"|\x9b[0-?]*[ -/]*[@-~]?"
 )
+# Line and paragraph separators, byte order marks and bidirectional overrides steer a screen, too.
 _CONTROL = re.compile(
     r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]"
 )
-_BREAK = re.compile(rb"\r\n|\n|\r")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,72 +30,87 @@ class RawLine:
     redrawn: bool
     """True where it ended in a carriage return: what follows is drawn over it."""
     cut: bool = False
+    """True where the piece was longer than the limit: only its beginning is here."""
 
 
 class LineSplitter:
-    """Splits on newline and carriage return, however the bytes arrive."""
+    """Splits on newlines and carriage returns, the same however the bytes arrive.
+
+    Carriage returns right before a newline are part of that line break, and a run of them is one
+    break. NULs are dropped: a log
+    that was cut while its writer goes on is a sparse file and begins with thousands.
+    """
 
     def __init__(self, max_line_bytes: int = MAX_LINE_BYTES, first_line: int = 1) -> None:
         self._max = max_line_bytes
         self._line = first_line
         self._rest = bytearray()
+        self._returns = False  # whether it ends in a carriage return: a newline may still come
         self._cut = False
+
+    @property
+    def line(self) -> int:
+        """The number of the line that comes next, or has begun."""
+        return self._line
+
+    @property
+    def pending(self) -> str:
+        """The text of a line that has begun and not ended."""
+        return "" if self._cut else clean(bytes(self._rest))
 
     def feed(self, data: bytes) -> list[RawLine]:
         """Take bytes in; return the lines that are whole now."""
+        data = data.replace(b"\0", b"")
+        if not data:
+            return []
+        if self._returns:
+            data = b"\r" + data
         found: list[RawLine] = []
-        buffer = bytes(self._rest) + data if self._rest else data
-        self._rest.clear()
         start = 0
-        for match in _BREAK.finditer(buffer):
-            if match.end() == len(buffer) and match.group() == b"\r":
-                break  # its newline may come with the next bytes
-            found.append(self._made(buffer[start : match.start()], redrawn=match.group() == b"\r"))
-            if match.group() != b"\r":
-                self._line += 1
+        end = len(data.rstrip(b"\r"))
+        self._returns = end < len(data)
+        for match in _BREAK.finditer(data, 0, end):
+            if self._rest:
+                self._keep(data, start, match.start())
+                raw = bytes(self._rest)
+            else:
+                self._cut = match.start() - start > self._max
+                raw = data[start : min(match.start(), start + self._max)]
+            found.append(self._made(raw, redrawn=not match.group().endswith(b"\n")))
+            self._line += not found[-1].redrawn
             start = match.end()
-        self._keep(buffer[start:])
+        self._keep(data, start, end)
         return found
 
     def flush(self) -> list[RawLine]:
         """Return what is left as a last line."""
-        rest = bytes(self._rest)
-        self._rest.clear()
-        if not rest.strip(b"\0\r"):
-            self._cut = False
-            return []
-        return [self._made(rest.removesuffix(b"\r"), redrawn=rest.endswith(b"\r"))]
+        self._returns = False
+        return [self._made(bytes(self._rest), redrawn=False)] if self._rest else []
 
     def jump(self, line: int) -> None:
         """Go on at another place of the file, where line `line` begins; what is pending is lost."""
+        self._returns = False
         self._rest.clear()
         self._cut = False
         self._line = line
 
-    @property
-    def pending(self) -> bool:
-        """Whether a line has begun that has not ended."""
-        return bool(self._rest)
-
-    def _keep(self, rest: bytes) -> None:
-        if len(rest) > self._max:
-            rest = rest.lstrip(b"\0")
-        ending = rest[-1:] if rest.endswith(b"\r") else b""  # half of "\r\n" perhaps
-        if len(rest) - len(ending) > self._max:
-            rest = rest[: self._max] + ending
-            self._cut = True
-        self._rest += rest
+    def _keep(self, data: bytes, start: int, end: int) -> None:
+        room = self._max - len(self._rest)
+        self._cut = self._cut or end - start > room
+        self._rest += data[start : min(end, start + room)]
 
     def _made(self, raw: bytes, *, redrawn: bool) -> RawLine:
-        raw = raw.lstrip(b"\0")
-        cut = self._cut or len(raw) > self._max
+        made = RawLine(clean(raw), self._line, redrawn, self._cut)
+        self._rest.clear()
         self._cut = False
-        return RawLine(clean(raw[: self._max]), self._line, redrawn, cut)
+        return made
 
 
 def clean(raw: bytes) -> str:
     """Return bytes as text without escape codes and control characters."""
     text = codecs.decode(raw, "utf-8", "replace")
-    if "\x1b" in text or "\x9b" in text:
-        text = _ESCAPES.sub("", text)
-    return _CONTROL.sub("", text).rstrip()
+    if not text.isprintable():
+        if "\x1b" in text or "\x9b" in text:
+            text = _ESCAPES.sub("", text)
+        text = _CONTROL.sub("", text)
+    return text.rstrip()

@@ -1,23 +1,92 @@
-"""Owns the metrics that trainers print: one dict a logged step, bare or quoted numbers."""
+"""Owns the metrics that trainers print: one dict a logged step, bare or quoted numbers.
 
+Which step a dict belongs to is for `steps`.
+"""
+
+import math
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
 
-_DICT = re.compile(r"\{'[\w/.-]+': [^{}]*\}")
-_PAIR = re.compile(r"'([\w/.-]+)': '?(-?\d[\d.]*(?:e[+-]?\d+)?|-?inf|nan)'?(?=[,}])")
+_DICT = re.compile(r"\s*(\{'[\w/. -]{1,80}': [^{}]{0,16000}\})")
+_PAIR = re.compile(
+    r"'([\w/. -]{1,80})': ('?)(-?\d[\d.]{0,40}(?:e[+-]?\d{1,4})?|-?inf|-?nan)\2(?=[,}])",
+    re.IGNORECASE,
+)
+_V1 = re.compile(r"epoch: (\d+), step: (\d{1,15}), (.*)$")
+_V1_PAIR = re.compile(r"([\w/.-]{1,80}): (-?\d[\d.]{0,40}(?:e[+-]?\d{1,4})?|-?inf|nan)(?=, |$)")
 
 
-def find_metrics(text: str) -> tuple[Mapping[str, float], int] | None:
-    """Return the numbers of a metrics dict in a line and its offset, or None."""
-    if "{'" not in text:
-        return None
-    match = _DICT.search(text)
+class MetricsKind(StrEnum):
+    """What a dict of metrics is about."""
+
+    TRAIN = "train"
+    EVAL = "eval"
+    SUMMARY = "summary"  # of the whole training, printed once at its end
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """The numbers of one dict."""
+
+    kind: MetricsKind
+    numbers: Mapping[str, float]
+    step: int | None = None
+    """Only the trainer that USE_V1 chooses prints it."""
+    epoch_error: float = 0.0
+    """By how much the epoch may have been rounded, up or down."""
+
+
+def find_metrics(text: str) -> Metrics | None:
+    """Return the metrics that a line begins with, or None."""
+    match = _DICT.match(text) if "{'" in text else None
     if match is None:
         return None
     numbers: dict[str, float] = {}
-    for key, value in _PAIR.findall(match.group()):
-        try:
-            numbers[key] = float(value)
-        except ValueError:
-            continue
-    return (numbers, match.start()) if numbers else None
+    error = 0.0
+    for key, quote, digits in _PAIR.findall(match.group(1)):
+        numbers[key] = value = _number(digits)
+        if key == "epoch":
+            error = _rounding(value, digits, quoted=bool(quote))
+    kind = _kind(numbers)
+    return None if kind is None else Metrics(kind, numbers, epoch_error=error)
+
+
+def find_v1_metrics(message: str) -> Metrics | None:
+    """Return the metrics of a log record of the trainer that USE_V1 chooses, or None."""
+    match = _V1.match(message) if message.startswith("epoch: ") else None
+    if match is None:
+        return None
+    numbers = {key: _number(digits) for key, digits in _V1_PAIR.findall(match.group(3))}
+    if "loss" not in numbers:
+        return None
+    return Metrics(MetricsKind.TRAIN, numbers, step=int(match.group(2)))
+
+
+def _kind(numbers: Mapping[str, float]) -> MetricsKind | None:
+    if "train_loss" in numbers:
+        return MetricsKind.SUMMARY
+    if any(key.startswith("eval_") for key in numbers):
+        return MetricsKind.EVAL
+    if "loss" in numbers or {"learning_rate", "epoch"} <= numbers.keys():
+        return MetricsKind.TRAIN
+    return None
+
+
+def _number(digits: str) -> float:
+    try:
+        return float(digits)
+    except ValueError:
+        return math.nan  # "1.2.3": no number at all
+
+
+def _rounding(value: float, digits: str, *, quoted: bool) -> float:
+    """Return half a unit of the last place: quoted numbers have four significant digits."""
+    if quoted:
+        if not math.isfinite(value) or value <= 0:
+            return 0.0
+        return 0.5 * 10.0 ** (math.floor(math.log10(value)) - 3)
+    # transformers 4 rounded to two places, until it printed all that a float has
+    decimals = len(digits.partition(".")[2])
+    return 0.005 if decimals <= 2 else 0.0  # noqa: PLR2004 - the two places

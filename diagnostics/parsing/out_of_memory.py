@@ -10,77 +10,99 @@ from dataclasses import dataclass
 from diagnostics.observations import MemoryDevice, MemoryPhase, Phase
 
 _UNITS = {"B": 1, "BYTES": 1, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40, "PIB": 2**50}
-_SIZE = r"([\d.]{1,24}) ?([KMGTP]iB|[Bb]ytes|B)"
-_ALLOCATOR = re.compile(
-    r"\b(?:CUDA|HIP|XPU|NPU) out of memory\b|\bNPU out of memory|CUBLAS_STATUS_ALLOC_FAILED"
-    r"|CUDNN_STATUS_ALLOC_FAILED"
+_UNITS |= {"KB": 10**3, "MB": 10**6, "GB": 10**9}
+_SIZE = r"(\d[\d.]{0,24}) ?([KMGTP]i?B|[Bb]ytes|B)\b"
+_MAX_BYTES = 2**50  # PyTorch prints 17179869184.00 GiB where it cannot tell
+_DIGITS_64 = 18
+
+_GPU_ALLOCATOR = re.compile(
+    r"\b(?:CUDA|HIP|XPU|NPU|MUSA|MPS backend|MLU) out of memory\b"
+    r"|CU(?:BLAS|DNN|SPARSE|SOLVER)_STATUS_ALLOC_FAILED"
 )
-_DRIVER = re.compile(r"\b(?:CUDA|HIP) error: out of memory")
+_GPU_DRIVER = re.compile(
+    r"\b(?:CUDA|HIP) (?:driver )?error: (?:out of memory|hipErrorOutOfMemory)"
+    r"|CUDA_ERROR_OUT_OF_MEMORY|[Cc]uda failure (?:\d+ )?'out of memory'"
+)
 _HOST = re.compile(
     r"DefaultCPUAllocator: (?:can't allocate memory|not enough memory)"
-    r"|\bstd::bad_alloc\b|^Unable to allocate [\d.]{1,24} (?:[KMGTP]iB|bytes) for an array"
-    r"|^\[Errno 12\] Cannot allocate memory"
+    r"|std::bad_alloc|^Unable to allocate [\d.]+ (?:[KMGTP]iB|bytes) for an array"
+    r"|^\[Errno 12\] Cannot allocate memory|^unable to mmap \d+ bytes .*Cannot allocate memory"
+    r"|^malloc of size \d+ failed|node running low on memory"
 )
+_HOST_CLASSES = {"MemoryError", "ArrayMemoryError", "_ArrayMemoryError", "ArrowMemoryError"}
+_PINNED = re.compile(
+    r"pin_memory|cudaHostAlloc|cudaHostRegister|pinned|CachingHostAllocator"
+    r"|_setup_for_real_optimizer|offload|swap_tensor",
+    re.IGNORECASE,
+)
+_OFFLOAD_INIT = re.compile(
+    r"_configure_zero_optimizer|zero/stage\w+\.py:(?:__init__|_setup|_create|initialize)"
+)
+
 _REQUESTED = re.compile(rf"[Tt]ried to allocate {_SIZE}")
-_GPU = re.compile(r"\b(?:GPU|NPU|XPU) (\d{1,9})\b")
-_CAPACITY = re.compile(rf"(?:has a total capac(?:ity|ty) of {_SIZE}|{_SIZE} total capacity)")
-_FREE = re.compile(rf"(?:of which {_SIZE} is free|{_SIZE} free)")
+_HOST_REQUESTED = re.compile(
+    r"you tried to allocate (\d+) bytes|unable to mmap (\d+) bytes|malloc of size (\d+) failed"
+)
+_ARRAY_REQUESTED = re.compile(rf"Unable to allocate {_SIZE}")
+_GPU = re.compile(r"\b(?:GPU|NPU|XPU) (\d{1,4})\b")
+_CAPACITY = re.compile(rf"has a total capac\w* of {_SIZE}|{_SIZE} total capacity")
+_FREE = re.compile(rf"of which {_SIZE} is free|{_SIZE} free\b")
 _PROCESS = re.compile(rf"this process has {_SIZE} memory in use")
 _ALLOCATED = re.compile(
-    rf"(?:[Oo]f the allocated memory {_SIZE} is allocated by PyTorch|{_SIZE} already allocated)"
+    rf"[Oo]f the allocated memory {_SIZE} is allocated by PyTorch|{_SIZE} already allocated"
 )
 _CACHED = re.compile(rf"{_SIZE} is reserved by PyTorch but unallocated")
 _RESERVED = re.compile(rf"{_SIZE} reserved in total by PyTorch")
-_OTHER = re.compile(rf"Process (\d{{1,18}}) has {_SIZE} memory in use")
-_HOST_BYTES = re.compile(r"you tried to allocate (\d{1,18}) bytes")
-_ARRAY = re.compile(rf"Unable to allocate {_SIZE} for an array")
-_PINNED = re.compile(
-    r"pin_memory|cudaHostAlloc|pinned|_setup_for_real_optimizer|offload|CachingHostAllocator",
-    re.IGNORECASE,
-)
+_OTHER = re.compile(rf"\bProcess (\d{{1,10}}) has {_SIZE} memory in use")
 
 _FRAMES: tuple[tuple[MemoryPhase, re.Pattern[str]], ...] = tuple(
     (phase, re.compile(pattern))
     for phase, pattern in (
-        (MemoryPhase.EXPORT, r"export_model|:export_model|merge_and_unload|:export\b"),
+        (MemoryPhase.EXPORT, r"export_model|:merge_and_unload|:_unload_and_optionally_merge"),
         (
             MemoryPhase.EVAL,
             (
-                r":evaluat|:evaluation_loop|:prediction_step|:prediction_loop|:nested_concat"
-                r"|:predict$|:_evaluate|EvalLoopContainer"
+                r":evaluat|:_evaluate|:evaluation_loop|:prediction_step|:prediction_loop"
+                r"|:nested_concat|preds_host|:predict$|EvalLoopContainer|:preprocess_logits_for_metrics"
             ),
         ),
         (
             MemoryPhase.OPTIMIZER,
             (
-                r"torch/optim/|/bitsandbytes/optim/|:_init_group|stage_1_and_2\.py:(?:step|_optimizer)"
-                r"|stage3\.py:(?:step|_optimizer)|:optimizer_step|:_fused_adamw|:_multi_tensor"
-                r"|:initialize_optimizer_states|:initialize_states"
+                r"torch/optim/|bitsandbytes/optim/|deepspeed/ops/|/(?:galore_torch|apollo_torch|"
+                r"badam|adam_mini)/|:_init_group|accelerate/optimizer\.py:step|:optimizer_step"
+                r"|(?:stage_1_and_2|stage3|bf16_optimizer|fused_optimizer)\.py:"
+                r"(?:step|_optimizer|__init__|_setup|_create|initialize)"
+                r"|:_(?:fused|multi_tensor|single_tensor)_\w+|:_take_model_step|:initialize_optimizer_states"
+                r"|:_configure_(?:zero_)?optimizer|:_load_optimizer_and_scheduler|:get_fp32_grad"
             ),
         ),
         (
             MemoryPhase.SAVE,
             (
-                r":_save_checkpoint|:save_model|:save_pretrained|:get_state_dict|:_save\b"
-                r"|:save_checkpoint|:_zero3_consolidated"
+                r":_save_checkpoint|:save_model|:save_pretrained|:save_checkpoint|:_save$"
+                r"|:_zero3_consolidated|:get_state_dict|:_save_optimizer_and_scheduler"
             ),
         ),
         (
             MemoryPhase.TRAIN,
             (
                 r":training_step|:compute_loss|accelerator\.py:backward|_tensor\.py:backward"
-                r"|:run_backward|:forward$"
+                r"|torch/autograd/|:run_backward"
             ),
         ),
         (
             MemoryPhase.LOAD,
             (
-                r":from_pretrained|_load_state_dict|:_load_pretrained_model|set_module_tensor"
-                r"|:caching_allocator_warmup|:load_model|:load_adapter|:init_adapter"
-                r"|module\.py:(?:to|cuda|_apply|convert)$|:_configure_distributed_model"
-                r"|:_move_model_to_device|:dispatch_model|:_materialize_copy|:load_state_dict"
+                r":from_pretrained|load_state_dict|:_load_pretrained_model|:set_module_tensor"
+                r"|:caching_allocator_warmup|:load_model|:load_adapter|:init_adapter|:_load_from_"
+                r"|module\.py:(?:to|cuda|_apply|convert|half|bfloat16)$|:_configure_distributed_model"
+                r"|:_move_model_to_device|:dispatch_model|:_materialize|:prepare_model|:_prepare_"
+                r"|:_wrap_model|trainer\.py:__init__|deepspeed/__init__\.py:initialize"
+                r"|bitsandbytes/nn/|:_prefetch|:materialize_tensors"
             ),
         ),
+        (MemoryPhase.TRAIN, r":forward$|:backward$"),
     )
 )
 _BY_LOG: dict[Phase, MemoryPhase] = {
@@ -91,15 +113,14 @@ _BY_LOG: dict[Phase, MemoryPhase] = {
     Phase.EXPORTING: MemoryPhase.EXPORT,
 }
 
-_ZERO = re.compile(r"zero/(?:stage3|stage_1_and_2)\.py:")
-
 
 @dataclass(frozen=True, slots=True)
 class OomMessage:
     """An allocator's message with its numbers in bytes; None: not given."""
 
     device: MemoryDevice
-    driver_level: bool
+    driver_level: bool = False
+    """Whether the driver refused, which gives no numbers, rather than PyTorch's allocator."""
     gpu: int | None = None
     requested_bytes: int | None = None
     capacity_bytes: int | None = None
@@ -109,78 +130,97 @@ class OomMessage:
     reserved_bytes: int | None = None
     other_processes: tuple[tuple[int, int], ...] = ()
 
+    @property
+    def detailed(self) -> bool:
+        """Whether it says how much was asked for; the rest may stand in the lines after it."""
+        return self.requested_bytes is not None
+
 
 def parse_oom(
     exception: str, message: str, frames: Sequence[str] = (), *, offload: bool = False
 ) -> OomMessage | None:
     """Return what an exception says of an allocation that failed; None where it is another.
 
-    `offload` says whether the log has shown DeepSpeed's offload to host memory.
+    Args:
+        exception: its class as printed.
+        message: what it says, of one or several lines.
+        frames: its traceback, as "path/file.py:function".
+        offload: whether the log showed before that DeepSpeed offloads to the host.
     """
-    if exception.endswith("MemoryError") and not exception.endswith("OutOfMemoryError"):
-        return _host_message(message)
-    if _HOST.search(message):
-        return _host_message(message)
-    if _ALLOCATOR.search(message) or exception.endswith("OutOfMemoryError"):
-        return _gpu_message(message)
-    if _DRIVER.search(message):
-        pinned = any(_PINNED.search(frame) for frame in frames)
-        pinned = pinned or (offload and any(_ZERO.search(frame) for frame in frames))
-        device = MemoryDevice.PINNED if pinned else MemoryDevice.GPU
-        return OomMessage(device, driver_level=True)
+    text = " ".join(message.split())
+    if text.startswith("Caught "):
+        return None  # a worker's failure told again: its own traceback follows
+    name = exception.rpartition(".")[2]
+    if _HOST.search(text) or name in _HOST_CLASSES:
+        return OomMessage(MemoryDevice.HOST, requested_bytes=_host_requested(text))
+    if _GPU_ALLOCATOR.search(text):
+        return _gpu_message(text)
+    if _GPU_DRIVER.search(text):
+        pinned = any(_PINNED.search(frame) for frame in frames) or (
+            offload and any(_OFFLOAD_INIT.search(frame) for frame in frames)
+        )
+        return OomMessage(MemoryDevice.PINNED if pinned else MemoryDevice.GPU, driver_level=True)
+    if name == "OutOfMemoryError":
+        return _gpu_message(text)
     return None
 
 
-def _host_message(message: str) -> OomMessage:
-    match = _HOST_BYTES.search(message)
-    requested = int(match.group(1)) if match else _size(_ARRAY, message)
-    return OomMessage(MemoryDevice.HOST, driver_level=False, requested_bytes=requested)
+def _host_requested(text: str) -> int | None:
+    match = _HOST_REQUESTED.search(text)
+    if match is None:
+        return _size(_ARRAY_REQUESTED, text)
+    digits = next(group for group in match.groups() if group is not None)
+    return int(digits) if len(digits) <= _DIGITS_64 else None
 
 
-def _gpu_message(message: str) -> OomMessage:
-    allocated = _size(_ALLOCATED, message)
-    reserved = _size(_RESERVED, message)
-    cached = _size(_CACHED, message)
+def _gpu_message(text: str) -> OomMessage:
+    capacity = _size(_CAPACITY, text)
+    allocated = _size(_ALLOCATED, text)
+    reserved = _size(_RESERVED, text)
+    cached = _size(_CACHED, text)
     if reserved is None and allocated is not None and cached is not None:
         reserved = allocated + cached
-    gpu = _GPU.search(message)
-    others = tuple(
-        (int(pid), _bytes(number, unit)) for pid, number, unit in _OTHER.findall(message)
+    process = _size(_PROCESS, text)
+    if process is not None and capacity is not None and process > 2 * capacity:
+        process = None  # a container hides it from the driver, and the number is nonsense
+    gpu = _GPU.search(text)
+    others = (
+        (int(pid), size)
+        for pid, number, unit in _OTHER.findall(text)
+        if (size := _bytes(number, unit)) is not None
     )
     return OomMessage(
         device=MemoryDevice.GPU,
-        driver_level=False,
         gpu=int(gpu.group(1)) if gpu else None,
-        requested_bytes=_size(_REQUESTED, message),
-        capacity_bytes=_size(_CAPACITY, message),
-        free_bytes=_size(_FREE, message),
-        process_bytes=_size(_PROCESS, message),
+        requested_bytes=_size(_REQUESTED, text),
+        capacity_bytes=capacity,
+        free_bytes=_size(_FREE, text),
+        process_bytes=process,
         allocated_bytes=allocated,
         reserved_bytes=reserved,
-        other_processes=others,
+        other_processes=tuple(others),
     )
 
 
-def _size(pattern: re.Pattern[str], message: str) -> int | None:
-    match = pattern.search(message)
+def _size(pattern: re.Pattern[str], text: str) -> int | None:
+    match = pattern.search(text)
     if match is None:
         return None
-    groups = [group for group in match.groups() if group is not None]
-    return _bytes(groups[0], groups[1])
+    number, unit = (group for group in match.groups() if group is not None)
+    return _bytes(number, unit)
 
 
-def _bytes(number: str, unit: str) -> int:
+def _bytes(number: str, unit: str) -> int | None:
     try:
-        return int(float(number) * _UNITS[unit.upper()])
-    except (ValueError, OverflowError):
-        return 0
+        size = float(number) * _UNITS[unit.upper()]
+    except (ValueError, KeyError):
+        return None
+    return round(size) if size < _MAX_BYTES else None
 
 
 def memory_phase(frames: Sequence[str], phase: Phase) -> MemoryPhase:
     """Return where in a run an allocation failed: by the frames, else by the log's phase."""
-    if any(_FRAMES[0][1].search(frame) for frame in frames):
-        return MemoryPhase.EXPORT
-    for found, pattern in _FRAMES[1:]:
+    for found, pattern in _FRAMES:
         if any(pattern.search(frame) for frame in frames):
             return found
     return _BY_LOG.get(phase, MemoryPhase.UNKNOWN)

@@ -1,47 +1,97 @@
-"""Owns the prefixes of log records: LLaMA-Factory's and transformers', old and new, and ranks'."""
+"""Owns the prefixes of log records, LLaMA-Factory's and its libraries', old and new, and ranks'."""
 
 import re
 from dataclasses import dataclass
 
-_FORMS = (
-    re.compile(  # LLaMA-Factory since 0.9.1
-        r"\[(?P<level>[A-Z]+)\|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\] (?P<name>[\w.]+):\d+ >> (?P<msg>.*)"
+_TIME = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
+_FORMS: tuple[tuple[str, re.Pattern[str]], ...] = (
+    (  # LLaMA-Factory since 0.9.1: module:line; its Board's running_log.txt: file.py:line
+        "|",
+        re.compile(
+            rf"\[(?P<level>[A-Z]{{4,8}})\|{_TIME}\] (?P<name>[\w.]{{1,120}}):\d+ >> ?"
+            r"(?P<message>.*)"
+        ),
     ),
-    re.compile(  # transformers
-        r"\[(?P<level>[A-Z]+)\|(?P<name>[^|\]]+?):\d+\] \d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} >> ?"
-        r"(?P<msg>.*)"
+    (  # transformers
+        "|",
+        re.compile(
+            r"\[(?P<level>[A-Z]{4,8})\|(?P<name>[^|\]]{1,240}?):\d+\] "
+            rf"{_TIME},\d{{3}} >> ?(?P<message>.*)"
+        ),
     ),
-    re.compile(  # LLaMA-Factory up to 0.9.0
-        r"\d\d/\d\d/\d{4} \d\d:\d\d:\d\d - (?P<level>[A-Z]+) - (?P<name>[\w.]+) - (?P<msg>.*)"
+    (  # LLaMA-Factory up to 0.9.0
+        " - ",
+        re.compile(
+            r"\d\d/\d\d/\d{4} \d\d:\d\d:\d\d - (?P<level>[A-Z]{4,8}) - (?P<name>[\w.]{1,120})"
+            r" - (?P<message>.*)"
+        ),
     ),
-    re.compile(  # DeepSpeed
-        r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}\] \[(?P<level>[A-Z]+)\] "
-        r"\[(?P<name>[^\]]+)\] (?P<msg>.*)"
+    (  # DeepSpeed, and torchrun before PyTorch 2.4
+        "] [",
+        re.compile(
+            rf"\[{_TIME},\d{{3}}\] \[?(?P<level>[A-Z]{{4,8}})\] \[(?P<name>[^\]]{{1,240}})\] "
+            r"(?P<message>.*)"
+        ),
     ),
+    (
+        ": [",
+        re.compile(
+            rf"\[{_TIME},\d{{3}}\] (?P<name>[\w.]{{1,240}}): \[(?P<level>[A-Z]{{4,8}})\] "
+            r"(?P<message>.*)"
+        ),
+    ),
+    (  # torchrun since PyTorch 2.4
+        "] ",
+        re.compile(
+            r"(?P<level>[WEIF])\d{4} \d\d:\d\d:\d\d\.\d{3,6} \d+ (?P<name>[\w./-]{1,240}):\d+\] ?"
+            r"(?P<message>.*)"
+        ),
+    ),
+    (  # PyTorch's own, in C++
+        "] ",
+        re.compile(
+            r"\[(?P<level>[WEIF])\d{4} \d\d:\d\d:\d\d\.\d+ (?P<name>[\w.-]{1,120}):\d+\] ?"
+            r"(?P<message>.*)"
+        ),
+    ),
+    (  # logging that nobody set up
+        ":torch.",
+        re.compile(
+            r"(?P<level>WARNING|ERROR|INFO|CRITICAL):(?P<name>torch\.[\w.]{1,240}):(?P<message>.*)"
+        ),
+    ),
+    ("[transformers]", re.compile(r"(?P<level>)\[(?P<name>transformers)\] (?P<message>.*)")),
 )
+_LEVELS = {"W": "WARNING", "E": "ERROR", "I": "INFO", "F": "FATAL"}
 _RANK = re.compile(r"^\[rank(\d{1,5})\]: ?")
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A log record: its level, who wrote it, what it says, and where in the line it begins."""
+    """A log record; `level` is empty where its form has none."""
 
     level: str
     name: str
+    """The logger or the file that wrote it."""
     message: str
     start: int
+    """Where in the line it begins: other output may stand before it."""
 
 
 def parse_record(text: str) -> Record | None:
-    """Return the log record in a line, or None; a bar may stand before it."""
-    for form in _FORMS:
+    """Return the first log record in a line, or None."""
+    found: Record | None = None
+    for hint, form in _FORMS:
+        if hint not in text:
+            continue
         match = form.search(text)
-        if match is not None:
-            return Record(match["level"], match["name"], match["msg"], match.start())
-    return None
+        if match is not None and (found is None or match.start() < found.start):
+            level = _LEVELS.get(match["level"], match["level"])
+            found = Record(level, match["name"], match["message"], match.start())
+    return found
 
 
 def split_rank(text: str) -> tuple[int | None, str]:
     """Return the rank of a `[rankN]:` prefix and the line without it."""
-    match = _RANK.match(text)
+    match = _RANK.match(text) if text.startswith("[rank") else None
     return (int(match.group(1)), text[match.end() :]) if match else (None, text)

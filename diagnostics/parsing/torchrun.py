@@ -4,12 +4,12 @@ import re
 from dataclasses import dataclass
 
 _ROOT = "Root Cause (first observed failure):"
-_RANK = re.compile(r"^\s+rank\s*: (\d{1,9}) \(local_rank: \d+\)")
-_EXIT = re.compile(r"^\s+exitcode\s*: (-?\d{1,9})\s+\(pid: (\d{1,18})\)")
-_FAILED = re.compile(r"failed \(exitcode: (-?\d{1,9})\) local_rank: (\d{1,9}) \(pid: (\d{1,18})\)")
-_DEEPSPEED = re.compile(r"exits with return code = (-?\d{1,9})\b")
-
-_LOCAL_RANK = re.compile(r"--local[_-]rank=(\d{1,9})\b")
+_HINT = re.compile(r"Failures:|Root Cause|rank |exitcode|exits with return")
+_RANK = re.compile(r"\s+rank\s*: (\d{1,6}) \(local_rank: \d{1,6}\)")
+_EXIT = re.compile(r"\s+exitcode\s*: (-?\d{1,6}) \(pid: (\d{1,9})\)")
+_FAILED = re.compile(r"failed \(exitcode: (-?\d{1,6})\) local_rank: (\d{1,6}) \(pid: (\d{1,9})\)")
+_DEEPSPEED = re.compile(r"exits with return code = (-?\d{1,6})\b")
+_LOCAL_RANK = re.compile(r"--local[_-]rank=(\d{1,6})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,11 @@ class RawExit:
 
 
 class ExitCollector:
-    """Reads the launchers' lines in order."""
+    """Reads the launchers' lines in order.
+
+    torchrun tells the first failure twice: at once in a log line, and in the block after it, which
+    alone says what the root cause was.
+    """
 
     def __init__(self) -> None:
         self._rank: int | None = None
@@ -31,6 +35,8 @@ class ExitCollector:
 
     def take(self, text: str) -> RawExit | None:
         """Take a line; return the rank's end that it completes."""
+        if _HINT.search(text) is None:
+            return None
         if text.startswith("Failures:"):
             self._root = False
         elif text.startswith(_ROOT):
@@ -41,8 +47,10 @@ class ExitCollector:
             rank, self._rank = self._rank, None
             return RawExit(rank, int(match.group(1)), int(match.group(2)), self._root)
         elif (match := _FAILED.search(text)) is not None:
-            return RawExit(int(match.group(2)), int(match.group(1)), int(match.group(3)), False)
+            code, rank, pid = (int(digits) for digits in match.groups())
+            return RawExit(rank, code, pid, root_cause=False)
         elif (match := _DEEPSPEED.search(text)) is not None:
             local = _LOCAL_RANK.search(text)
-            return RawExit(int(local.group(1)) if local else 0, int(match.group(1)), None, True)
+            rank = int(local.group(1)) if local else 0
+            return RawExit(rank, int(match.group(1)), None, root_cause=True)
         return None

@@ -35,11 +35,12 @@ class ConsoleLog:
         if chunk is None:
             return self._parser.settle(now)
         if not chunk.restarted:
-            return self._parser.feed(chunk.data, now)
+            return [*self._parser.feed(chunk.data, now), *self._parser.peek(now)]
         ended = self._parser.finish(now)
         self._parser = ConsoleParser(self._source)
         restart = RunFact(now, self._source, 1, "restart", 0)
-        return [*ended, restart, *self._parser.feed(chunk.data, now)]
+        found = self._parser.feed(chunk.data, now)
+        return [*ended, restart, *found, *self._parser.peek(now)]
 
     def close(self) -> None:
         """Close the file."""

@@ -84,4 +84,5 @@ class Tail:
             status = self._path.stat()
         except OSError:
             return False  # renamed away, its successor not there yet: the old one may still grow
-        return (status.st_dev, status.st_ino) != self._identity
+        # One that is empty may stay so: a training goes on writing to the file that it has open.
+        return (status.st_dev, status.st_ino) != self._identity and status.st_size > 0

@@ -11,6 +11,7 @@ import pytest
 from diagnostics.observations import (
     LogLine,
     Observation,
+    Progress,
     RunFact,
     SourceFault,
     Traceback,
@@ -181,6 +182,24 @@ def test_a_restart_is_not_lost_where_a_directory_stood_in_between(path: Path, lo
     seen = log.poll(3.0)
     assert restarts(seen) == 1
     assert lines(seen) == ["half", "another and longer"]
+
+
+def test_a_renamed_file_is_read_on_while_its_successor_stays_empty(path: Path, log: ConsoleLog):
+    append(path, "one\n")
+    log.poll(1.0)
+    old = path.with_suffix(".1")
+    path.rename(old)
+    path.touch()
+    assert list(log.poll(2.0)) == []
+    append(old, "two\n")
+    assert lines(log.poll(3.0)) == ["two"]
+
+
+def test_a_bar_is_seen_before_anything_is_drawn_over_it(path: Path, log: ConsoleLog):
+    append(path, "\r 10%|\u2588         | 5/50 [00:05<00:45,  1.00s/it]")
+    (bar,) = [one for one in log.poll(1.0) if isinstance(one, Progress)]
+    assert (bar.done, bar.total) == (5, 50)
+    assert list(log.poll(2.0)) == []
 
 
 def test_a_large_backlog_is_read_in_bounded_pieces(path: Path, log: ConsoleLog):
