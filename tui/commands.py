@@ -92,6 +92,7 @@ def demo(args: argparse.Namespace) -> int:
             simulated_gpu=folder.absolute() / SIMULATED_GPU,
         )
         args.heal, args.unsafe_fixes, args.max_attempts = False, False, 6
+        args.interval = min(args.interval, 0.5)  # the whole run takes seconds
         if args.plain or not _terminal():
             args.heal, args.plain = True, True
         return _see_through(args, started)
