@@ -25,9 +25,27 @@ from diagnostics.runs.proc import (
     started_at,
 )
 from diagnostics.runs.processes import ProcessId
-from diagnostics.runs.programs import is_demo, is_entrance, is_launcher, may_train, trains
+from diagnostics.runs.programs import (
+    is_demo,
+    is_entrance,
+    is_launcher,
+    may_train,
+    trainer_words,
+    trains,
+)
 
 _RANK_NAMES = frozenset({"RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_PORT"})
+_LAUNCHER_NAMES = frozenset(
+    {
+        *_RANK_NAMES,
+        "MASTER_ADDR",
+        "LOCAL_WORLD_SIZE",
+        "OMP_NUM_THREADS",
+        "PYTORCH_CUDA_ALLOC_CONF",
+        "TORCH_NCCL_AVOID_RECORD_STREAMS",
+    }
+)
+"""What llamafactory-cli and torchrun set for ranks, over what a person may have set."""
 _SINKS = (Sink.FILE, Sink.PIPE, Sink.TERMINAL, Sink.NULL)
 
 
@@ -63,7 +81,7 @@ class RunGroup:
     started_at: float
     """Seconds since the epoch."""
     orphaned: bool
-    """True where the launcher of the ranks is gone: how the run was started is lost with it."""
+    """True where all above the ranks is gone: how the run was started is lost with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +166,7 @@ def _trees(table: Mapping[int, ProcessInfo]) -> list[_Tree]:
             parts.append((root, members, environ))
         else:
             whole.append(_tree(root, members, trainings, table))
-    return [*whole, *_without_launcher(parts, strays, children)]
+    return _rejoined(whole, _without_launcher(parts, strays, children))
 
 
 def _ancestors(info: ProcessInfo, table: Mapping[int, ProcessInfo]) -> set[int]:
@@ -229,6 +247,47 @@ def _without_launcher(
         whole = tuple(dict.fromkeys([*below, *left.get(key, ())]))
         trees.append(_Tree(ranks[0], whole, None, ranks, orphaned=elastic[key]))
     return trees
+
+
+def _rejoined(whole: Sequence[_Tree], parts: Sequence[_Tree]) -> list[_Tree]:
+    """Put orphaned ranks under the entrance that started them, where that is still alive.
+
+    Killing torchrun cuts them off at once, but llamafactory-cli needs a second or two to end; it
+    looks like a training by itself then, and stopping it alone would leave the ranks.
+    """
+    waiting = [
+        tree
+        for tree in whole
+        if tree.launcher is None and tree.ranks == (tree.root,) and is_entrance(tree.root.argv)
+    ]
+    joined: dict[ProcessId, _Tree] = {}
+    left = []
+    for part in sorted(parts, key=lambda part: part.root.process.started_ticks):
+        mine = [
+            tree
+            for tree in waiting
+            if part.orphaned and tree.root.process not in joined and _started(tree.root, part.root)
+        ]
+        if len(mine) == 1:  # of several, none is guessed
+            top = mine[0]
+            members = (*top.members, *part.members)
+            joined[top.root.process] = _Tree(top.root, members, None, part.ranks)
+        else:
+            left.append(part)
+    return [*(joined.get(tree.root.process, tree) for tree in whole), *left]
+
+
+def _started(entrance: ProcessInfo, rank: ProcessInfo) -> bool:
+    """Tell whether a rank came from an entrance: the same words, folder and environment."""
+    if entrance.process.started_ticks >= rank.process.started_ticks:
+        return False
+    words = trainer_words(entrance.argv)
+    if words is None or words != trainer_words(rank.argv):
+        return False
+    above, below = (read_environ(info.process.pid) for info in (entrance, rank))
+    if not above or read_cwd(entrance.process.pid) != read_cwd(rank.process.pid):
+        return False
+    return all(below.get(name) == above[name] for name in above.keys() - _LAUNCHER_NAMES)
 
 
 def _rendezvous(info: ProcessInfo, environ: Mapping[str, str]) -> object:

@@ -93,6 +93,20 @@ def is_entrance(argv: Sequence[str]) -> bool:
     return launch is not None and launch.kind in {LaunchKind.CLI, LaunchKind.DEMO}
 
 
+def trainer_words(argv: Sequence[str]) -> tuple[str, ...] | None:
+    """Return what LLaMA-Factory itself was given: its config and overrides, or its flags.
+
+    An entrance and the ranks below it have these in common.
+    """
+    launch = parse_launch(argv)
+    if launch is None:
+        return None
+    start = launch.config_index
+    if start is None:
+        start = min((flag.index for flag in launch.flags), default=len(launch.argv))
+    return launch.argv[start:]
+
+
 def is_launcher(info: ProcessInfo) -> bool:
     """Tell whether a process starts ranks; the child it forks bears its name for a moment."""
     return not info.forked and program(info.argv) in LAUNCHERS

@@ -1,5 +1,6 @@
 """Owns putting a watcher together for a run: which sources, which rules, what is installed."""
 
+import contextlib
 import socket
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,11 +9,12 @@ from diagnostics.demo.gpu import SimulatedGpu
 from diagnostics.errors import RunError, StoreError
 from diagnostics.monitor import Watcher
 from diagnostics.ruleset import RuleSet, load_rules
-from diagnostics.runs.discover import RunGroup, find_run
+from diagnostics.runs.discover import RunGroup, find_run, find_runs
 from diagnostics.runs.environment import probe_environment
 from diagnostics.runs.launcher import read_handle
 from diagnostics.runs.model import Attempt, Run
 from diagnostics.runs.processes import ProcessId, identify
+from diagnostics.runs.programs import trainer_words
 from diagnostics.runs.store import (
     attempts,
     create_attempt,
@@ -109,15 +111,32 @@ def llamafactory_version(run: Run) -> str | None:
 
 
 def refreshed_group(run: Run) -> RunGroup | None:
-    """Return the run's live processes as they are now, or None where it has ended."""
+    """Return the run's live processes as they are now, or None where it has ended.
+
+    Ranks may outlive all that started them: then the group is theirs, and says `orphaned`.
+    """
     root = _root(run)
-    if root is None:
+    if root is not None:
+        with contextlib.suppress(RunError):
+            group = find_run(root.pid)
+            if group.root == root or root in group.members:
+                return group
+    return _orphans(run)
+
+
+def _orphans(run: Run) -> RunGroup | None:
+    """Return ranks that go on without their launcher: same folder, same config and overrides."""
+    words = trainer_words(run.launch.argv) if run.launch is not None else None
+    if words is None:
         return None
-    try:
-        group = find_run(root.pid)
-    except RunError:
-        return None
-    return group if group.root == root or root in group.members else None
+    return next(
+        (
+            group
+            for group in find_runs()
+            if group.orphaned and group.cwd == run.cwd and trainer_words(group.argv) == words
+        ),
+        None,
+    )
 
 
 def _root(run: Run) -> ProcessId | None:

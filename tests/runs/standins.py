@@ -50,7 +50,7 @@ while time.monotonic() < until:
 """
 
 CLI = """
-import os, pathlib, runpy, subprocess, sys
+import os, pathlib, runpy, subprocess, sys, time
 
 here = pathlib.Path(__file__).parent
 if sys.argv[1] == "webui":
@@ -61,7 +61,11 @@ elif os.environ.get("FORCE_TORCHRUN"):
     command = ["torchrun", "--nnodes", "1", "--node_rank", "0", "--nproc_per_node"]
     command += [os.environ.get("NPROC_PER_NODE", "2"), "--master_addr", "127.0.0.1"]
     command += ["--master_port", str(os.getpid()), str(here.parent / "llamafactory/launcher.py")]
-    subprocess.run([*command, *sys.argv[2:]], env=os.environ, check=True)
+    try:
+        subprocess.run([*command, *sys.argv[2:]], env=os.environ, check=True)
+    finally:
+        if os.environ.get("STANDIN_OUTLIVES"):
+            time.sleep(120)  # the real one is seconds about ending
 else:
     runpy.run_path(str(here.parent / "llamafactory/launcher.py"))
 """

@@ -6,12 +6,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from diagnostics.errors import RunError
-from diagnostics.runs.discover import find_run, find_runs
+from diagnostics.runs.discover import RunGroup, find_run, find_runs
 from diagnostics.runs.proc import (
     Sink,
     read_cwd,
@@ -25,10 +26,14 @@ from diagnostics.runs.proc import (
 )
 from diagnostics.runs.processes import identify
 from diagnostics.runs.programs import program
+from diagnostics.runs.proposal import propose
+from diagnostics.runs.resolve import run_of_group
+from diagnostics.runs.watching import refreshed_group
 from tests.runs.standins import Standins, as_nobody, kill, wait_until
 
 TRAIN = ("llamafactory-cli", "train", "train.yaml")
 TORCHRUN = {"FORCE_TORCHRUN": "1", "NPROC_PER_NODE": "2"}
+OUTLIVING = {**TORCHRUN, "STANDIN_OUTLIVES": "1"}
 
 
 @pytest.fixture
@@ -202,6 +207,32 @@ def test_ranks_whose_launcher_was_killed_are_one_orphaned_run(standins):
     assert run.root == run.ranks[0]
     assert run.launcher is None
     assert set(run.members) < set(before.members)
+
+
+def test_ranks_cut_off_from_a_live_entrance_still_are_its_run(standins):
+    before = cut_off(standins)
+    run = standins.one_run(ranks=2, members=3)
+    assert run.root == before.root
+    assert run.argv == before.argv
+    assert run.ranks == before.ranks
+    assert run.launcher is None
+    assert not run.orphaned
+
+
+@pytest.mark.parametrize(
+    ("more", "overrides"),
+    [({}, ("lora_rank=4",)), ({"CUDA_VISIBLE_DEVICES": "7"}, ())],
+    ids=["other words", "other environment"],
+)
+def test_orphans_do_not_join_an_entrance_that_differs(standins, more, overrides):
+    other = standins.start(*TRAIN, *overrides, environ=more)
+    wait_until(lambda: len(standins.runs()) == 1)
+    standins.start(*TRAIN, environ=TORCHRUN)
+    wait_until(lambda: [len(run.ranks) for run in standins.runs()] == [1, 2])
+    orphan(standins.runs()[1], standins)
+    wait_until(lambda: [run.orphaned for run in standins.runs()] == [False, True])
+    assert [len(run.ranks) for run in standins.runs()] == [1, 2]
+    assert standins.runs()[0].root.pid == other.pid
 
 
 def test_the_orphans_of_two_launchers_are_two_runs(standins):
@@ -425,9 +456,40 @@ def rank_of(pid: int) -> str:
     return read_environ(pid)["RANK"]
 
 
+def cut_off(standins: Standins) -> RunGroup:
+    """Start a run and kill its torchrun alone; return it as it was before."""
+    standins.start(*TRAIN, environ=OUTLIVING)
+    before = standins.one_run(ranks=2)
+    assert before.launcher is not None
+    kill(before.launcher.pid, signal.SIGKILL)
+    wait_until(lambda: all(run.launcher is None for run in standins.runs()))
+    return before
+
+
 def orphan(run, standins: Standins) -> None:
     """Kill everything above the ranks at once."""
     for process in (run.root, run.launcher):
         kill(process.pid, signal.SIGKILL)
     wait_until(lambda: identify(run.root.pid) is None and identify(run.launcher.pid) is None)
     standins.reap()
+
+
+def test_a_run_whose_launcher_died_is_not_taken_for_ended_while_its_ranks_live(
+    standins, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("LLAMAVET_STATE_DIR", str(tmp_path / "state"))
+    (tmp_path / "train.yaml").write_text("output_dir: out\n")
+    standins.start(*TRAIN, environ=TORCHRUN)
+    run = run_of_group(standins.one_run(ranks=2))
+    assert run.config is not None
+    assert run.group is not None
+    orphan(run.group, standins)
+    wait_until(lambda: standins.one_run(ranks=2).orphaned)
+
+    present = refreshed_group(run)
+
+    assert present is not None
+    assert present.orphaned
+    assert present.ranks == run.group.ranks
+    with pytest.raises(RunError, match="its launcher is gone"):
+        propose(replace(run, group=present), None, None)

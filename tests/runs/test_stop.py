@@ -116,6 +116,20 @@ def test_a_run_whose_launcher_died_since_it_was_found_is_stopped_all_the_same(st
     assert standins.living() == []
 
 
+def test_a_run_whose_torchrun_was_killed_is_stopped_while_its_entrance_still_ends(standins):
+    standins.start(*TRAIN, environ={**TORCHRUN, "STANDIN_OUTLIVES": "1"})
+    before = standins.one_run(ranks=2)
+    assert before.launcher is not None
+    kill(before.launcher.pid, signal.SIGKILL)
+    wait_until(lambda: identify(before.launcher.pid) is None)
+    run = standins.one_run(ranks=2)
+    assert run.root == before.root
+    outcome = stop_run(run, grace_s=8.0)
+    assert outcome.survivors == ()
+    assert sent(outcome)[:2] == [(rank.pid, "SIGTERM") for rank in run.ranks]
+    assert standins.living() == []
+
+
 def test_torchrun_whose_entrance_was_killed_is_stopped(standins):
     process = standins.start(*TRAIN, environ=TORCHRUN)
     standins.one_run(ranks=2)
