@@ -13,11 +13,11 @@ from pathlib import Path
 
 from textual.pilot import Pilot
 
+from diagnostics.demo.gpu import SIMULATED_GPU
 from diagnostics.demo.project import launch_argv, make_project
 from diagnostics.findings import Language
 from diagnostics.ruleset import load_rules
 from diagnostics.runs.launcher import LocalLauncher
-from diagnostics.runs.resolve import SIMULATED_GPU
 from diagnostics.runs.start import start
 from tui.app import LlamavetApp
 from tui.wiring import LocalServices

@@ -11,6 +11,7 @@ from typing import Any
 
 from diagnostics.casebook import case_files, read_cases, run_case
 from diagnostics.config.effective import EffectiveConfig
+from diagnostics.demo.gpu import SIMULATED_GPU
 from diagnostics.demo.project import launch_argv, make_project
 from diagnostics.errors import LlamavetError, RunError
 from diagnostics.findings import Finding, Fix, Language, Safety
@@ -23,7 +24,7 @@ from diagnostics.runs.heal import heal
 from diagnostics.runs.launcher import LocalLauncher
 from diagnostics.runs.model import Run
 from diagnostics.runs.proposal import propose, propose_stop
-from diagnostics.runs.resolve import SIMULATED_GPU, live_runs, recent_runs, resolve
+from diagnostics.runs.resolve import live_runs, recent_runs, resolve
 from diagnostics.runs.start import start
 from diagnostics.runs.store import attempts
 from diagnostics.runs.treatment import carry_out

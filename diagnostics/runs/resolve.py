@@ -7,6 +7,7 @@ from pathlib import Path
 from diagnostics.config.argv import parse_launch
 from diagnostics.config.document import ConfigDocument, parse_document
 from diagnostics.config.effective import EffectiveConfig
+from diagnostics.demo.gpu import SIMULATED_GPU
 from diagnostics.errors import ConfigError, RunError
 from diagnostics.runs.discover import RunGroup, find_run, find_runs
 from diagnostics.runs.files import read_json
@@ -22,7 +23,6 @@ LOG_NAMES = ("stdout.log", "output.log", "train.log", "nohup.out", "out.log", "r
 CONFIG_NAMES = ("config.yaml", "train.yaml", "training_args.yaml", "demo.yaml")
 PROBE_BYTES = 8192
 _LEADING_NULS = re.compile(rb"\0+")
-SIMULATED_GPU = "simulated_gpu.json"
 
 
 def live_runs() -> list[Run]:
