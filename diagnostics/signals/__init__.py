@@ -1,0 +1,19 @@
+"""Owns the one table of all the values that rules may name: "loss.last", "run.exit_code" ..."""
+
+from collections.abc import Mapping
+from itertools import chain
+
+from diagnostics.signals import data, errors, loss, machine, memory, pace, run, settings
+from diagnostics.signals.context import Context, Reader, Signal, Value
+
+__all__ = ["SIGNALS", "Context", "Reader", "Signal", "Value", "read_signal"]
+
+_TABLES = (data, errors, loss, machine, memory, pace, run, settings)
+
+SIGNALS: Mapping[str, Reader] = dict(chain.from_iterable(part.SIGNALS.items() for part in _TABLES))
+"""Every signal a rule may name."""
+
+
+def read_signal(name: str, context: Context) -> Signal | None:
+    """Return a signal's value now; None where it has none."""
+    return context.once(f"signal {name}", SIGNALS[name])
