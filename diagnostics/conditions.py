@@ -1,18 +1,22 @@
 """Owns the condition language of rules: a parsed tree, and its three-valued evaluation.
 
-A leaf compares a signal, a config key, an environment variable, a package or log lines; `all`,
-`any` and `not` join leaves. Unknown stays unknown: it neither meets a condition nor refutes it.
+A leaf compares a signal, a config key, an environment variable or a package, or looks for a
+pattern in log lines, in the error that ended the run, or in that error's frames; `all`, `any` and
+`not` join leaves. Unknown stays unknown: it neither meets a condition nor refutes it.
 """
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
 
+from diagnostics.config.effective import EffectiveConfig
 from diagnostics.findings import Evidence
 from diagnostics.observations import Missing
+from diagnostics.parsing.tracebacks import read_exception
 from diagnostics.signals import Context, Signal, Value, read_signal
+from diagnostics.signals.errors import error_chain, error_evidence, error_text
 
 
 class Subject(StrEnum):
@@ -23,6 +27,12 @@ class Subject(StrEnum):
     ENV = "env"
     PACKAGE = "package"
     LOG = "log"
+    ERROR = "error"
+    FRAME = "frame"
+
+
+PATTERNS = frozenset({Subject.LOG, Subject.ERROR, Subject.FRAME})
+"""What is looked for by a regular expression."""
 
 
 class Operator(StrEnum):
@@ -80,6 +90,8 @@ class Verdict:
     truth: bool | None
     evidence: tuple[Evidence, ...] = ()
     missing: tuple[str, ...] = ()
+    captures: Mapping[str, str] = field(default_factory=dict)
+    """What the named groups of its patterns matched."""
 
 
 def evaluate(condition: Condition, context: Context) -> Verdict:
@@ -104,7 +116,7 @@ def patterns(condition: Condition) -> tuple[str, ...]:
             return tuple(text for part in parts for text in patterns(part))
         case NotThis(part):
             return patterns(part)
-        case Leaf(Subject.LOG, name):
+        case Leaf(Subject.LOG | Subject.ERROR, name):
             return (name,)
         case Leaf():
             return ()
@@ -117,11 +129,15 @@ def _join(parts: tuple[Condition, ...], context: Context, *, deciding: bool) -> 
     evidence = tuple(
         dict.fromkeys(item for verdict in verdicts if verdict.truth for item in verdict.evidence)
     )
+    captures: dict[str, str] = {}
+    for verdict in verdicts:
+        if verdict.truth:
+            captures = {**verdict.captures, **captures}
     if any(verdict.truth is deciding for verdict in verdicts):
-        return Verdict(deciding, evidence if deciding else (), missing)
+        return Verdict(deciding, evidence, missing, captures) if deciding else Verdict(False)
     if any(verdict.truth is None for verdict in verdicts):
         return Verdict(None, (), missing)
-    return Verdict(not deciding, () if deciding else evidence)
+    return Verdict(False) if deciding else Verdict(True, evidence, (), captures)
 
 
 def _leaf(leaf: Leaf, context: Context) -> Verdict:
@@ -130,6 +146,10 @@ def _leaf(leaf: Leaf, context: Context) -> Verdict:
             return _signal(leaf, context)
         case Subject.LOG:
             return _lines(leaf, context)
+        case Subject.ERROR:
+            return _error(leaf, context)
+        case Subject.FRAME:
+            return _frame(leaf, context)
         case Subject.CONFIG:
             return _config(leaf, context)
         case Subject.ENV:
@@ -157,16 +177,66 @@ def _lines(leaf: Leaf, context: Context) -> Verdict:
     wanted = leaf.operand if isinstance(leaf.operand, int) else 1
     if len(hits) < wanted:
         return Verdict(False)
-    return Verdict(True, tuple(Evidence(hit.source, hit.line, hit.text) for hit in hits[:4]))
+    shown = tuple(Evidence(hit.source, hit.line, hit.text) for hit in hits[:_SHOWN_LINES])
+    return Verdict(True, shown, (), _captured(leaf.name, hits[0].text))
+
+
+_SHOWN_LINES = 4
+
+
+def _error(leaf: Leaf, context: Context) -> Verdict:
+    """Look for a pattern in the error that ended the run, and in those that led to it.
+
+    A log that holds no whole traceback, as a pasted one may, is searched for exception lines.
+    """
+    chain = error_chain(context)
+    for one in reversed(chain):
+        text = error_text(one)
+        if re.search(leaf.name, text) is not None:
+            return Verdict(True, (error_evidence(one),), (), _captured(leaf.name, text))
+    if chain:
+        return Verdict(False)
+    for hit in context.snapshot.hits.get(leaf.name, ()):
+        if read_exception(hit.text) is not None:
+            shown = (Evidence(hit.source, hit.line, hit.text),)
+            return Verdict(True, shown, (), _captured(leaf.name, hit.text))
+    return Verdict(False)
+
+
+def _frame(leaf: Leaf, context: Context) -> Verdict:
+    for one in reversed(error_chain(context)):
+        if any(re.search(leaf.name, frame) for frame in one.frames):
+            return Verdict(True, (error_evidence(one),))
+    return Verdict(False)
+
+
+def _captured(pattern: str, text: str) -> Mapping[str, str]:
+    match = re.search(pattern, text)
+    found = match.groupdict() if match is not None else {}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _config(leaf: Leaf, context: Context) -> Verdict:
     if context.config is None:
         return Verdict(None, (), (f"config key {leaf.name}",))
     if leaf.operator is Operator.SET:
-        return Verdict(context.config.is_set(leaf.name) is bool(leaf.operand))
-    value = context.config.value(leaf.name)
-    return Verdict(holds(leaf.operator, value, leaf.operand))
+        truth = context.config.is_set(leaf.name) is bool(leaf.operand)
+    else:
+        truth = holds(leaf.operator, context.config.value(leaf.name), leaf.operand)
+    return Verdict(truth, _setting(leaf.name, context.config) if truth else ())
+
+
+def _setting(key: str, config: EffectiveConfig) -> tuple[Evidence, ...]:
+    """Return where a key is set; nothing shows a default."""
+    place = config.place(key)
+    if place is None:
+        return ()
+    text = f"{key}: {config.get(key)}"
+    document = config.document
+    name = document.path.name if document is not None and document.path is not None else "config"
+    if place.line is None:
+        return (Evidence("command line", None, text),)
+    return (Evidence(name, place.line, text),)
 
 
 def holds(operator: Operator, value: object, operand: object) -> bool:

@@ -1,7 +1,7 @@
 """Owns the diagnosis: every rule judged on one snapshot, causes before consequences. Pure."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from diagnostics.conditions import Verdict, evaluate
@@ -10,6 +10,7 @@ from diagnostics.fixes import work_out
 from diagnostics.observations import Missing
 from diagnostics.ruleset import Rule
 from diagnostics.signals import SIGNALS, Context, read_signal
+from diagnostics.signals.errors import error_chain, error_evidence
 
 _GIB = 1024**3
 _MIB = 1024**2
@@ -32,32 +33,91 @@ def diagnose(rules: Iterable[Rule], context: Context) -> Diagnosis:
             met.append((rule, verdict))
         elif verdict.truth is None:
             blind.append(Blind(rule.id, verdict.missing))
-    explained = {covered for rule, _ in met for covered in rule.explains}
-    kept = [(rule, verdict) for rule, verdict in met if not _covered(rule.id, explained)]
-    findings = sorted(
-        (_finding(rule, verdict, context) for rule, verdict in kept),
-        key=lambda finding: (-finding.severity, finding.id),
+    findings = [_finding(rule, verdict, context) for rule, verdict in _told(met)]
+    return Diagnosis(tuple(_ranked(findings, [rule for rule, _ in met], context)), tuple(blind))
+
+
+def _told(met: list[tuple[Rule, Verdict]]) -> list[tuple[Rule, Verdict]]:
+    """Leave out the fallbacks where another rule explains how the run ended."""
+    explained = any(
+        rule.severity is Severity.CRITICAL and not rule.fallback and _cites_a_line(verdict)
+        for rule, verdict in met
     )
-    if findings and findings[0].severity > Severity.NOTE:
-        findings[0] = replace(findings[0], primary=True)
-    return Diagnosis(tuple(findings), tuple(blind))
+    return [(rule, verdict) for rule, verdict in met if not (rule.fallback and explained)]
+
+
+def _cites_a_line(verdict: Verdict) -> bool:
+    return any(item.line is not None for item in verdict.evidence)
+
+
+def _ranked(findings: list[Finding], rules: list[Rule], context: Context) -> list[Finding]:
+    """Put causes first, each with what only followed from it; the first is the one to act on."""
+    explains = {rule.id: rule.explains for rule in rules}
+    place = {item: number for number, item in enumerate(_error_places(context))}
+
+    def order(finding: Finding) -> tuple[int, bool, str]:
+        cited = any((item.source, item.line) in place for item in finding.evidence)
+        return (-finding.severity, not cited, finding.id)
+
+    found = sorted(findings, key=order)
+    causes = {
+        finding.id: next(
+            (one.id for one in found if _explains(explains[one.id], finding.id, one.id)), None
+        )
+        for finding in found
+    }
+    roots = {finding.id: _first_cause(finding.id, causes) for finding in found}
+    told = [
+        replace(
+            finding,
+            consequences=tuple(
+                one for one in found if one.id != finding.id and roots[one.id] == finding.id
+            ),
+        )
+        for finding in found
+        if roots[finding.id] == finding.id
+    ]
+    if told and told[0].severity > Severity.NOTE:
+        told[0] = replace(told[0], primary=True)
+    return told
+
+
+def _first_cause(rule_id: str, causes: Mapping[str, str | None]) -> str:
+    """Follow causes to the one that has none; rules that explain each other stay as they are."""
+    seen = [rule_id]
+    while (cause := causes[seen[-1]]) is not None:
+        if cause in seen:
+            return rule_id
+        seen.append(cause)
+    return seen[-1]
+
+
+def _explains(covered: tuple[str, ...], rule_id: str, own: str) -> bool:
+    """Whether a rule's `explains` covers an id: by itself, or by its family as "loss.*"."""
+    if rule_id == own:
+        return False
+    return any(
+        rule_id == one or (one.endswith(".*") and rule_id.startswith(one[:-1])) for one in covered
+    )
+
+
+def _error_places(context: Context) -> list[tuple[str, int | None]]:
+    chain = error_chain(context)
+    return [(shown.source, shown.line) for shown in map(error_evidence, chain)]
 
 
 def _given(context: Context) -> frozenset[str]:
     return frozenset() if context.config is None else frozenset({"config"})
 
 
-def _covered(rule_id: str, ids: Iterable[str]) -> bool:
-    return any(rule_id == covered for covered in ids)
-
-
 def _finding(rule: Rule, verdict: Verdict, context: Context) -> Finding:
-    fixes = (work_out(fix, context) for fix in rule.fixes)
+    captures = verdict.captures
+    fixes = (work_out(fix, context, captures) for fix in rule.fixes)
     return Finding(
         id=rule.id,
         severity=rule.severity,
-        title=_filled(rule.title, context) or rule.title,
-        cause=_joined([_filled(sentence, context) for sentence in rule.cause]),
+        title=_filled(rule.title, context, captures) or rule.title,
+        cause=_joined([_filled(one, context, captures) for one in rule.cause]),
         evidence=verdict.evidence,
         fixes=tuple(fix for fix in fixes if fix is not None),
     )
@@ -68,11 +128,11 @@ def _joined(sentences: list[Text | None]) -> Text:
     return Text(" ".join(text.en for text in known), "".join(text.zh for text in known))
 
 
-def _filled(text: Text, context: Context) -> Text | None:
+def _filled(text: Text, context: Context, captures: Mapping[str, str]) -> Text | None:
     """Put values in; None where one is not known, so that nothing half-said is shown."""
     values: dict[str, str] = {}
     for name, form in _FIELD.findall(text.en) + _FIELD.findall(text.zh):
-        shown = _shown(name, form, context)
+        shown = _shown(name, form, context, captures)
         if shown is None:
             return None
         values["{" + name + (f"|{form}" if form else "") + "}"] = shown
@@ -83,7 +143,9 @@ def _filled(text: Text, context: Context) -> Text | None:
     return Text(put(text.en), put(text.zh))
 
 
-def _shown(name: str, form: str, context: Context) -> str | None:
+def _shown(name: str, form: str, context: Context, captures: Mapping[str, str]) -> str | None:
+    if name.startswith("match."):
+        return captures.get(name.removeprefix("match."))
     if name.startswith("config."):
         key = name.removeprefix("config.")
         value = context.config.value(key) if context.config is not None else None
@@ -100,7 +162,7 @@ def _shown(name: str, form: str, context: Context) -> str | None:
 
 
 def format_value(value: float, form: str) -> str:
-    """Format a number: "bytes" picks GiB or MiB, "pct" is whole percent."""
+    """Format a number: "bytes" picks GiB or MiB, "pct" is whole percent, "number" four digits."""
     match form:
         case "bytes" if value >= _GIB:
             return f"{value / _GIB:.2f} GiB"
@@ -108,5 +170,9 @@ def format_value(value: float, form: str) -> str:
             return f"{value / _MIB:.0f} MiB"
         case "pct":
             return f"{value:.0f} %"
+        case "seconds":
+            return f"{value:.2g} s" if value < 10 else f"{value:.0f} s"  # noqa: PLR2004 - two digits
+        case "number":
+            return f"{value:.4g}"
         case _:
             return str(value)

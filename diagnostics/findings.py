@@ -99,6 +99,8 @@ class Finding:
     evidence: tuple[Evidence, ...]
     fixes: tuple[Fix, ...] = ()
     primary: bool = False
+    consequences: tuple["Finding", ...] = ()
+    """What only followed from it: told under it, not beside it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,57 +1,22 @@
 """Owns remedies: a FixRule is data; worked out for a run it is a Fix; planned, a ConfigChange.
 
-Pure: nothing is written here. The batch arithmetic of the out-of-memory remedies lives here too.
+Pure: nothing is written here.
 """
 
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias, TypeGuard
+from types import MappingProxyType
 
 from diagnostics.conditions import Condition, evaluate
 from diagnostics.config.edit import unified_diff
 from diagnostics.config.effective import EffectiveConfig, apply
-from diagnostics.config.schema import default_of
-from diagnostics.config.unset import UNSET, Unset
+from diagnostics.edits import EditRule, changes_of
 from diagnostics.errors import LlamavetError
 from diagnostics.findings import Fix, KeyChange, Safety, Text
 from diagnostics.signals import Context
 
 NO_TEXT = Text("", "")
-
-
-@dataclass(frozen=True, slots=True)
-class SetKey:
-    """Give a key a value."""
-
-    key: str
-    value: object
-
-
-@dataclass(frozen=True, slots=True)
-class UnsetKey:
-    """Take a key away, so that its default holds."""
-
-    key: str
-
-
-@dataclass(frozen=True, slots=True)
-class HalveKey:
-    """Halve a whole number, never below `at_least`."""
-
-    key: str
-    at_least: int
-
-
-@dataclass(frozen=True, slots=True)
-class SplitBatch:
-    """Make the batch smaller and the accumulation larger, so that their product stays."""
-
-    batch: str
-    accumulation: str
-
-
-EditRule: TypeAlias = SetKey | UnsetKey | HalveKey | SplitBatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,16 +54,21 @@ class ConfigChange:
         return _argv(self.before) != _argv(self.after)
 
 
-def work_out(rule: FixRule, context: Context) -> Fix | None:
-    """Make a Fix of a rule for this run; None where it does not apply or changes nothing."""
+def work_out(
+    rule: FixRule, context: Context, captures: Mapping[str, str] = MappingProxyType({})
+) -> Fix | None:
+    """Make a Fix of a rule for this run; None where it does not apply or changes nothing.
+
+    `captures` is what the named groups of the finding's patterns matched.
+    """
     # Without a config the defaults stand in: what is offered then is advice only.
-    assumed = replace(context, config=context.config or EffectiveConfig(None))
+    assumed = replace(context, config=context.config or EffectiveConfig(None), memo={})
     verdict = evaluate(rule.when, assumed) if rule.when is not None else None
     if verdict is not None and verdict.truth is False:
         return None
     changes: list[KeyChange] = []
     for edit in rule.edits:
-        made = _changes(edit, context)
+        made = changes_of(edit, context, captures)
         if made is None:
             return None
         changes.extend(made)
@@ -152,70 +122,6 @@ def change_diff(before: EffectiveConfig, after: EffectiveConfig, env: Mapping[st
             + "".join(f"+{name}={value}\n" for name, value in env.items())
         )
     return "".join(parts)
-
-
-def split_batch(batch: int, accumulation: int) -> tuple[int, int] | None:
-    """Return the largest batch of at most half with the product kept; None for a batch of 1.
-
-    8 x 2 gives 4 x 4, 5 x 2 gives 2 x 5, 3 x 1 gives 1 x 3, 7 x 1 gives 1 x 7.
-    """
-    product = batch * accumulation
-    for smaller in range(batch // 2, 0, -1):
-        if product % smaller == 0:
-            return smaller, product // smaller
-    return None
-
-
-def _changes(edit: EditRule, context: Context) -> list[KeyChange] | None:
-    """Return an edit's changes: none where it holds already, None where it cannot be made."""
-    match edit:
-        case SetKey(key, value):
-            if _old(key, context) == value:
-                return []
-            return [KeyChange(key, _old(key, context), value)]
-        case UnsetKey(key):
-            old = _old(key, context)
-            return [] if old is UNSET else [KeyChange(key, old, UNSET)]
-        case HalveKey(key, at_least):
-            now = _known(key, context)
-            if not _is_count(now) or now // 2 < at_least:
-                return None
-            return [KeyChange(key, _old(key, context), now // 2)]
-        case SplitBatch(batch, accumulation):
-            sizes = _known(batch, context), _known(accumulation, context)
-            if not _is_count(sizes[0]) or not _is_count(sizes[1]):
-                return None
-            split = split_batch(sizes[0], sizes[1])
-            if split is None:
-                return None
-            return [
-                KeyChange(batch, _old(batch, context), split[0]),
-                KeyChange(accumulation, _old(accumulation, context), split[1]),
-            ]
-
-
-_HEADER_FACTS = {
-    "per_device_train_batch_size": "per_device_batch_size",
-    "gradient_accumulation_steps": "accumulation_steps",
-}
-
-
-def _known(key: str, context: Context) -> object:
-    """Return the value in force: the config's, else the log header's, else the default."""
-    if context.config is not None:
-        return context.config.value(key)
-    said = context.snapshot.facts.get(_HEADER_FACTS.get(key, ""))
-    return said if said is not None else default_of(key)
-
-
-def _old(key: str, context: Context) -> object | Unset:
-    if context.config is None or not context.config.is_set(key):
-        return UNSET
-    return context.config.get(key)
-
-
-def _is_count(value: object) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 def _caveat(missing: tuple[str, ...]) -> Text:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from diagnostics.conditions import (
+    PATTERNS,
     AllOf,
     AnyOf,
     Condition,
@@ -19,8 +20,18 @@ from diagnostics.conditions import (
     Subject,
     patterns,
 )
+from diagnostics.edits import (
+    EditRule,
+    HalveKey,
+    RenameNearest,
+    ScaleKey,
+    SetKey,
+    SetNearest,
+    SplitBatch,
+    UnsetKey,
+)
 from diagnostics.findings import Safety, Severity, Text
-from diagnostics.fixes import EditRule, FixRule, HalveKey, SetKey, SplitBatch, UnsetKey
+from diagnostics.fixes import FixRule
 from diagnostics.rule_fields import Fields, RuleError, read_fields
 from diagnostics.signals import SIGNALS
 
@@ -43,7 +54,9 @@ class Rule:
     references: tuple[str, ...]
     fixes: tuple[FixRule, ...]
     explains: tuple[str, ...] = ()
-    """Ids of findings that are only this one's consequence."""
+    """Ids, or families of ids, of findings that are only this one's consequence."""
+    fallback: bool = False
+    """Said only where no other rule explains how the run ended."""
     thresholds: Mapping[str, int | float | str] = field(default_factory=dict)
 
 
@@ -135,6 +148,7 @@ def _rule(
         references=tuple(item.scalar() for item in fields.items("references")),
         fixes=tuple(fixes),
         explains=tuple(item.scalar() for item in fields.items("explains")),
+        fallback=bool(fields.value("fallback", False)),
         thresholds=thresholds,
     )
     fields.refuse_others()
@@ -158,7 +172,9 @@ def _fix(fields: Fields) -> FixRule:
 
 
 def _edit(fields: Fields) -> EditRule:
-    kind = fields.only_key(("set", "unset", "halve", "split_batch"))
+    kind = fields.only_key(
+        ("set", "unset", "halve", "scale", "split_batch", "rename_nearest", "set_nearest")
+    )
     inner = fields.child(kind)
     edit: EditRule
     match kind:
@@ -168,6 +184,17 @@ def _edit(fields: Fields) -> EditRule:
             edit = UnsetKey(inner.text("key"))
         case "halve":
             edit = HalveKey(inner.text("key"), int(inner.value("at_least")))
+        case "scale":
+            edit = ScaleKey(
+                inner.text("key"),
+                float(inner.value("by")),
+                inner.value("at_least"),
+                inner.value("at_most"),
+            )
+        case "rename_nearest":
+            edit = RenameNearest(inner.text("keys"))
+        case "set_nearest":
+            edit = SetNearest(inner.text("key"))
         case _:
             edit = SplitBatch(inner.text("batch"), inner.text("accumulation"))
     inner.refuse_others()
@@ -200,7 +227,7 @@ def _leaf(fields: Fields, thresholds: Mapping[str, Any]) -> Leaf:
         if fields.optional(subject.value) is None:
             continue
         name = fields.text(subject.value)
-        if subject is Subject.LOG:
+        if subject in PATTERNS:
             fields.check_pattern(subject.value)
             leaf = Leaf(subject, name, Operator.AT_LEAST, fields.value("count", 1))
         else:
@@ -210,7 +237,9 @@ def _leaf(fields: Fields, thresholds: Mapping[str, Any]) -> Leaf:
             leaf = _comparison(fields, subject, name, thresholds, default)
         fields.refuse_others()
         return leaf
-    raise fields.fault("a condition is all, any, not, signal, config, env, package or log")
+    raise fields.fault(
+        "a condition is all, any, not, signal, config, env, package, log, error or frame"
+    )
 
 
 def _comparison(

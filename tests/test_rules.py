@@ -7,6 +7,7 @@ import pytest
 
 from diagnostics.casebook import Case, case_files, read_cases, run_case
 from diagnostics.ruleset import Rule, bundled_rules, load_rules
+from diagnostics.sources.dataset import look
 
 RULES = load_rules()
 CASES = [case for path in case_files((bundled_rules(),)) for case in read_cases(path)]
@@ -19,7 +20,7 @@ def test_every_bundled_rule_can_be_read():
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.path.stem}: {case.name}")
 def test_case(case: Case):
-    assert run_case(case, RULES) == []
+    assert run_case(case, RULES, look) == []
 
 
 @pytest.mark.parametrize("rule", RULES.rules, ids=lambda rule: rule.id)
@@ -67,5 +68,5 @@ def test_a_threshold_can_be_overridden():
     path = bundled_rules() / "gpu_oom" / "gpu_oom.fragmentation.test.yaml"
     firing = next(case for case in read_cases(path) if case.expect)
 
-    assert run_case(firing, RULES) == []
-    assert "gpu_oom.fragmentation is not reported" in run_case(firing, quiet)
+    assert run_case(firing, RULES, look) == []
+    assert "gpu_oom.fragmentation is not reported" in run_case(firing, quiet, look)

@@ -30,6 +30,7 @@ from diagnostics.runs.store import attempts
 from diagnostics.runs.treatment import carry_out
 from diagnostics.runs.treatment import undo as put_back
 from diagnostics.runs.watching import make_watcher, refreshed_group
+from diagnostics.sources.dataset import look
 from tui import plain
 
 DONE, FAILED = 0, 1
@@ -331,7 +332,7 @@ def rules_test(args: argparse.Namespace) -> int:
     for path in case_files(tuple(args.folders) or roots):
         for case in read_cases(path):
             count += 1
-            for text in run_case(case, rules):
+            for text in run_case(case, rules, look):
                 faults += 1
                 print(f"{path}: {case.name}: {text}")
     for fault in rules.faults:

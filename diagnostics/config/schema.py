@@ -194,3 +194,21 @@ def nearest_key(name: str) -> str | None:
         return _RENAMED[plain]
     found = get_close_matches(plain[:100], KEYS, n=1, cutoff=0.75)
     return found[0] if found else None
+
+
+def nearest_value(key: str, value: object) -> object:
+    """Return the accepted value that a key's value most likely means; None where none is near.
+
+    A value of the wrong kind becomes the default: of "learning_rate: fast" nothing can be kept.
+    """
+    info = KEYS.get(key)
+    if info is None:
+        return None
+    if info.choices:
+        if value is False and "no" in info.choices:
+            return "no"  # YAML reads a bare no as false
+        found = get_close_matches(str(value).lower()[:100], info.choices, n=1, cutoff=0.5)
+        return found[0] if found else info.default
+    if info.type_name in {"int", "float"} and isinstance(value, str):
+        return info.default
+    return None
