@@ -1,20 +1,15 @@
 """Owns the diagnosis: every rule judged on one snapshot, causes before consequences. Pure."""
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from diagnostics.conditions import Verdict, evaluate
-from diagnostics.findings import Blind, Diagnosis, Finding, Severity, Text
+from diagnostics.findings import Blind, Diagnosis, Finding, Severity
 from diagnostics.fixes import work_out
-from diagnostics.observations import Missing
-from diagnostics.ruleset import Rule
-from diagnostics.signals import SIGNALS, Context, read_signal
+from diagnostics.phrases import filled, joined
+from diagnostics.rule_reader import Rule
+from diagnostics.signals import Context
 from diagnostics.signals.errors import error_chain, error_evidence
-
-_GIB = 1024**3
-_MIB = 1024**2
-_FIELD = re.compile(r"\{([\w.]+)(?:\|(\w+))?\}")
 
 
 def diagnose(rules: Iterable[Rule], context: Context) -> Diagnosis:
@@ -107,7 +102,8 @@ def _error_places(context: Context) -> list[tuple[str, int | None]]:
 
 
 def _given(context: Context) -> frozenset[str]:
-    return frozenset() if context.config is None else frozenset({"config"})
+    given = {"config": context.config, "dataset": context.datasets}
+    return frozenset(name for name, value in given.items() if value is not None)
 
 
 def _finding(rule: Rule, verdict: Verdict, context: Context) -> Finding:
@@ -116,63 +112,8 @@ def _finding(rule: Rule, verdict: Verdict, context: Context) -> Finding:
     return Finding(
         id=rule.id,
         severity=rule.severity,
-        title=_filled(rule.title, context, captures) or rule.title,
-        cause=_joined([_filled(one, context, captures) for one in rule.cause]),
+        title=filled(rule.title, context, captures) or rule.title,
+        cause=joined([filled(one, context, captures) for one in rule.cause]),
         evidence=verdict.evidence,
         fixes=tuple(fix for fix in fixes if fix is not None),
     )
-
-
-def _joined(sentences: list[Text | None]) -> Text:
-    known = [sentence for sentence in sentences if sentence is not None]
-    return Text(" ".join(text.en for text in known), "".join(text.zh for text in known))
-
-
-def _filled(text: Text, context: Context, captures: Mapping[str, str]) -> Text | None:
-    """Put values in; None where one is not known, so that nothing half-said is shown."""
-    values: dict[str, str] = {}
-    for name, form in _FIELD.findall(text.en) + _FIELD.findall(text.zh):
-        shown = _shown(name, form, context, captures)
-        if shown is None:
-            return None
-        values["{" + name + (f"|{form}" if form else "") + "}"] = shown
-
-    def put(template: str) -> str:
-        return _FIELD.sub(lambda match: values[match.group(0)], template)
-
-    return Text(put(text.en), put(text.zh))
-
-
-def _shown(name: str, form: str, context: Context, captures: Mapping[str, str]) -> str | None:
-    if name.startswith("match."):
-        return captures.get(name.removeprefix("match."))
-    if name.startswith("config."):
-        key = name.removeprefix("config.")
-        value = context.config.value(key) if context.config is not None else None
-        return None if value is None else str(value)
-    if name not in SIGNALS:
-        return None
-    signal = read_signal(name, context)
-    if signal is None or isinstance(signal.value, Missing):
-        return None
-    value = signal.value
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return format_value(value, form)
-    return str(value)
-
-
-def format_value(value: float, form: str) -> str:
-    """Format a number: "bytes" picks GiB or MiB, "pct" is whole percent, "number" four digits."""
-    match form:
-        case "bytes" if value >= _GIB:
-            return f"{value / _GIB:.2f} GiB"
-        case "bytes":
-            return f"{value / _MIB:.0f} MiB"
-        case "pct":
-            return f"{value:.0f} %"
-        case "seconds":
-            return f"{value:.2g} s" if value < 10 else f"{value:.0f} s"  # noqa: PLR2004 - two digits
-        case "number":
-            return f"{value:.4g}"
-        case _:
-            return str(value)

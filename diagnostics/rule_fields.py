@@ -13,10 +13,15 @@ from diagnostics.errors import LlamavetError
 class RuleError(LlamavetError):
     """A rule file that says something it may not."""
 
-    def __init__(self, path: Path, line: int, message: str) -> None:
-        super().__init__(f"{path}:{line}: {message}")
+    def __init__(self, path: Path, line: int, column: int, message: str) -> None:
+        super().__init__(f"{path}:{line}:{column}: {message}")
         self.path = path
         self.line = line
+        self.column = column
+
+
+_Composer = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""libyaml's where it is there: twenty times as fast."""
 
 
 class _Values(yaml.SafeLoader):
@@ -25,6 +30,11 @@ class _Values(yaml.SafeLoader):
 
 def _value(node: yaml.Node) -> Any:
     return _Values("").construct_object(node, deep=True)
+
+
+def _fault_at(path: Path, node: yaml.Node, message: str) -> RuleError:
+    mark = node.start_mark
+    return RuleError(path, mark.line + 1, mark.column + 1, message)
 
 
 class Fields:
@@ -39,13 +49,24 @@ class Fields:
             for key, value in node.value:
                 name = str(key.value)
                 if name in self._fields:
-                    raise RuleError(path, key.start_mark.line + 1, f"{name} is there twice")
+                    raise _fault_at(path, key, f"{name} is there twice")
                 self._fields[name] = value
 
     def fault(self, message: str) -> RuleError:
         """Return an error at this node."""
-        line = self.node.start_mark.line + 1 if self.node is not None else 1
-        return RuleError(self._path, line, message)
+        if self.node is None:
+            return RuleError(self._path, 1, 1, message)
+        return _fault_at(self._path, self.node, message)
+
+    @property
+    def line(self) -> int:
+        """The line of this node, 1-based."""
+        return self.node.start_mark.line + 1 if self.node is not None else 1
+
+    @property
+    def is_mapping(self) -> bool:
+        """Whether this node has fields of its own."""
+        return isinstance(self.node, yaml.MappingNode)
 
     def optional(self, name: str) -> "Fields | None":
         """Return a part, or None where it is absent."""
@@ -118,7 +139,7 @@ class Fields:
         """Refuse keys that nothing has asked for: a misspelt one would be ignored."""
         for name, node in self._fields.items():
             if name not in self._seen:
-                raise RuleError(self._path, node.start_mark.line + 1, f"{name} is not known here")
+                raise _fault_at(self._path, node, f"{name} is not known here")
 
 
 def read_fields(path: Path) -> Fields:
@@ -129,10 +150,11 @@ def read_fields(path: Path) -> Fields:
     """
     try:
         text = path.read_text(encoding="utf-8")
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        node = yaml.compose(text, Loader=_Composer)
     except (OSError, UnicodeDecodeError) as error:
-        raise RuleError(path, 1, str(error)) from None
+        raise RuleError(path, 1, 1, str(error)) from None
     except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise RuleError(path, line, error.problem or "not YAML") from None
+        mark = error.problem_mark
+        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        raise RuleError(path, line, column, error.problem or "not YAML") from None
     return Fields(path, node)

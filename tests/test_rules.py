@@ -58,9 +58,9 @@ def test_a_fault_in_a_rule_is_told_with_its_file_and_line_and_the_others_work_on
     assert [rule.id for rule in rules.rules] == ["host_shm.bus_error"]
     messages = sorted(str(fault) for fault in rules.faults)
     assert len(messages) == 3
-    assert re.search(r"broken\.yaml:2: ", messages[0])
-    assert re.search(r"signal\.yaml:\d+: no signal 'rank\.exitcode'", messages[1])
-    assert re.search(r"typo\.yaml:1: severity is missing", messages[2])
+    assert re.search(r"broken\.yaml:2:1: ", messages[0])
+    assert re.search(r"signal\.yaml:\d+:\d+: no signal 'rank\.exitcode'", messages[1])
+    assert re.search(r"typo\.yaml:1:1: severity is missing", messages[2])
 
 
 def test_a_threshold_can_be_overridden():
