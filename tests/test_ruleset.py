@@ -1,4 +1,4 @@
-"""Rules of a user: added, overriding, tuned, switched off, and told exactly where they are wrong."""
+"""Rules of a user: added, overriding, tuned, switched off; and told where they are wrong."""
 
 from pathlib import Path
 
