@@ -38,6 +38,7 @@ MAX_LOG_LINES = 2_000
 MAX_POINTS = 50_000
 """Training steps kept for each source; the oldest go first."""
 MAX_EVENTS = 256
+_STATE = "trainer_state.json"
 TRAINER_LOG = "trainer_log.jsonl"
 """The source whose step numbers are sure."""
 MAX_HITS = 16
@@ -199,7 +200,7 @@ class History:
                 self._points.setdefault(observation.source, _Points()).add_step(observation)
                 self._steps_changed = True
                 if observation.step is not None and observation.at >= self._began_at:
-                    self._latest["last_step"] = observation.step
+                    self._reach(observation.source, observation.step)
             case EvalPoint():
                 self._points.setdefault(observation.source, _Points()).add_eval(observation)
                 self._steps_changed = True
@@ -231,6 +232,12 @@ class History:
             case SourceFault():
                 self._faults[observation.source] = observation
 
+    def _reach(self, source: str, step: int) -> None:
+        """Take note of the step reached; a checkpoint's record lies behind the others."""
+        if source.endswith(_STATE) and "last_step" in self._latest:
+            step = max(step, self._latest["last_step"])
+        self._latest["last_step"] = step
+
     def snapshot(self) -> Snapshot:
         """Return what is known now."""
         if self._steps_changed:
@@ -260,8 +267,9 @@ class History:
         # LLaMA-Factory's own record first: its numbers are not rounded.
         ordered = sorted(self._points.items(), key=lambda item: item[0] != TRAINER_LOG)
         for source, points in ordered:
+            sure = not known or source == TRAINER_LOG or source.endswith(_STATE)
             for step, point in points.steps:
-                if known and source != TRAINER_LOG and step not in known and step < last:
+                if not sure and step not in known and step < last:
                     continue  # a console tells steps less surely than LLaMA-Factory's own record
                 steps[step] = _merged(steps[step], point) if step in steps else point
         if not steps:

@@ -31,6 +31,7 @@ from diagnostics.sources.nvml import NvmlGpus
 from diagnostics.sources.process import Processes
 from diagnostics.sources.supervised import Supervised
 from diagnostics.sources.trainer_log import TrainerLog
+from diagnostics.sources.trainer_state import CheckpointStates
 
 PACKAGES = ("liger_kernel", "bitsandbytes", "deepspeed", "flash_attn", "unsloth")
 
@@ -55,6 +56,8 @@ def make_watcher(
         SimulatedGpu(run.simulated_gpu) if run.simulated_gpu is not None else NvmlGpus(host),
         Host(run.output_dir or run.cwd, host),
     ]
+    if run.output_dir is not None:
+        slow.append(CheckpointStates(run.output_dir, began_at))
     return Watcher(
         run=run,
         rules=rules if rules is not None else load_rules(),

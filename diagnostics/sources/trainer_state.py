@@ -1,14 +1,45 @@
-"""Owns reading a checkpoint's trainer_state.json: its log_history has what trainer_log lacks."""
+"""Owns reading trainer_state.json, a checkpoint's or the last: it has what trainer_log lacks."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from diagnostics.observations import EvalPoint, Observation, TrainStep
-from diagnostics.runs.output_dir import read_state
+from diagnostics.runs.output_dir import read_output_dir, read_state
 
+STATE = "trainer_state.json"
+LIVE_BYTES = 4 * 1024 * 1024
+"""Some 20,000 logged steps: reading it takes a moment that a watched run can spare."""
 LARGEST = 2**53
 """Beyond it an integer is no count, and a float not exact."""
 _STEP_KEYS = {"loss", "grad_norm", "learning_rate", "epoch", "step"}
+
+
+class CheckpointStates:
+    """Follows the newest checkpoint's state: a log that is held back tells no gradient norm.
+
+    `since` is when the present attempt began: states from before it are an earlier one's.
+    """
+
+    def __init__(self, output_dir: Path, since: float = 0.0) -> None:
+        self._folder = output_dir
+        self._since = since
+        self._read: tuple[Path, float] | None = None
+
+    def poll(self, now: float) -> Sequence[Observation]:
+        """Return what the newest checkpoint has, once; a large one is left for after the run."""
+        newest = read_output_dir(self._folder).best(since=self._since)
+        if newest is None or (newest.path, newest.modified_at) == self._read:
+            return ()
+        self._read = (newest.path, newest.modified_at)
+        path = newest.path / STATE
+        try:
+            large = path.stat().st_size > LIVE_BYTES
+        except OSError:
+            return ()
+        return () if large else read_trainer_state(path, min(now, newest.modified_at))
+
+    def close(self) -> None:
+        """Nothing is held open."""
 
 
 def read_trainer_state(path: Path, at: float) -> Sequence[Observation]:
