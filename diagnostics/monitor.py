@@ -15,6 +15,7 @@ from diagnostics.history import History, Snapshot
 from diagnostics.monitor_update import MonitorUpdate
 from diagnostics.observations import Missing, Observation, Phase, RunEnded, SourceFault
 from diagnostics.ruleset import RuleSet
+from diagnostics.runs.data_look import DataLook
 from diagnostics.runs.ledger import assess
 from diagnostics.runs.model import Attempt, Run, RunStatus
 from diagnostics.signals import Context
@@ -35,6 +36,8 @@ class Watcher:
     fast: Sequence[Source]
     slow: Sequence[Source] = ()
     packages: Mapping[str, bool] = field(default_factory=dict)
+    data: DataLook | None = None
+    """A look at the data files, begun once the first update is out."""
     attempts: Sequence[Attempt] = ()
     save: Callable[[Attempt], None] | None = None
     """Records what came of the present attempt; None for one that is not ours to record."""
@@ -80,8 +83,11 @@ class Watcher:
             environ=self.run.launch.environ if self.run.launch is not None else {},
             packages=self.packages,
             closed=status is not RunStatus.RUNNING,
+            datasets=self.data.reports if self.data is not None else None,
         )
         diagnosis = diagnose(self.rules.rules, context)
+        if self.data is not None:
+            self.data.begin()
         attempts = self._assess(snapshot, diagnosis, status)
         previous = attempts[-2] if len(attempts) > 1 else None
         return MonitorUpdate(now, self.run, snapshot, diagnosis, status, attempts, previous)

@@ -9,6 +9,7 @@ from diagnostics.demo.gpu import SimulatedGpu
 from diagnostics.errors import RunError, StoreError
 from diagnostics.monitor import Watcher
 from diagnostics.ruleset import RuleSet, load_rules
+from diagnostics.runs.data_look import data_look
 from diagnostics.runs.discover import RunGroup, find_run, find_runs
 from diagnostics.runs.environment import probe_environment
 from diagnostics.runs.launcher import read_handle
@@ -64,6 +65,7 @@ def make_watcher(
         fast=fast,
         slow=slow,
         packages=packages_of(run),
+        data=data_look(run),
         attempts=made,
         save=None if read_only or not made else _save,
         interval_s=interval_s,
