@@ -106,6 +106,7 @@ BLIND: Final = Text("not judged, not seen: {missing}", "无法判断，缺少：
 FIX_LINE: Final = Text("fix: {title}", "修复：{title}")
 ADVICE_LINE: Final = Text("advice: {title}", "建议：{title}")
 MORE_FIXES: Final = Text("{count} more", "另有 {count} 个")
+FOLLOWED: Final = Text("what followed: {titles}", "随后出现：{titles}")
 MORE_FINDINGS: Final = Text("{count} more findings", "另有 {count} 条诊断")
 
 # Ledger.

@@ -57,8 +57,10 @@ def findings_lines(
         text = say(words.MORE_FINDINGS, language, count=len(others) - len(shown))
         tail.append(((cut(f"+ {text}", width), Role.DIM),))
     room = max(limit - 2 - len(tail), 1)
-    cause = wrap(inert(first.cause.to(language)), width - 2, room)
-    rows = [((INDENT + row, Role.TEXT),) for row in cause]
+    after = followed(first, width, language)
+    cause = wrap(inert(first.cause.to(language)), width - 2, max(room - len(after), 1))
+    rows: list[Line] = [((INDENT + row, Role.TEXT),) for row in cause]
+    rows += after if len(rows) < room else ()
     if len(rows) + len(tail) + 2 < limit:
         tail += _blind_line(diagnosis, width, language)
     return (head, finding_title(first, width, language), *rows, *tail)
@@ -71,6 +73,15 @@ def finding_title(finding: Finding, width: int, language: Language) -> Line:
     mark = words.SEVERITY_MARKS[finding.severity]
     title = (inert(finding.title.to(language)), Role.STRONG)
     return cut_line(((f"{mark} {word}  ", role), title), width)
+
+
+def followed(finding: Finding, width: int, language: Language) -> Sequence[Line]:
+    """Return the row that tells what only followed from a finding; none where nothing did."""
+    if not finding.consequences:
+        return ()
+    titles = ", ".join(inert(one.title.to(language)) for one in finding.consequences)
+    text = say(words.FOLLOWED, language, titles=titles)
+    return (((INDENT + cut(text, width - 2), Role.DIM),),)
 
 
 def fix_line(finding: Finding, width: int, language: Language, *, can_fix: bool) -> Line:
@@ -122,6 +133,9 @@ def finding_full(finding: Finding, width: int, language: Language) -> Sequence[L
     for evidence in finding.evidence:
         place = inert(evidence.source) + (f":{evidence.line}" if evidence.line else "")
         lines += _paragraph(f"{place}  {evidence.text}", width, Role.DIM)
+    for one in finding.consequences:
+        text = say(words.FOLLOWED, language, titles=one.title.to(language))
+        lines += _paragraph(text, width, Role.DIM)
     return lines
 
 

@@ -1,0 +1,49 @@
+"""How a finding reads where others only followed from it."""
+
+from diagnostics.findings import Diagnosis, Evidence, Finding, Language, Severity, Text
+from tui.widgets.cells import Line
+from tui.widgets.findings import findings_lines, full_lines
+
+LOST = Finding(
+    id="nccl.peer_lost",
+    severity=Severity.CRITICAL,
+    title=Text("A peer was lost", "失去对端"),
+    cause=Text("", ""),
+    evidence=(Evidence("stdout.log", 9, "Connection reset by peer"),),
+)
+FULL = Finding(
+    id="gpu_oom.train",
+    severity=Severity.CRITICAL,
+    title=Text("GPU out of memory", "显存不足"),
+    cause=Text("It asked for 2 GiB. " * 12, "申请 2 GiB。" * 12),
+    evidence=(Evidence("stdout.log", 5, "CUDA out of memory"),),
+    primary=True,
+    consequences=(LOST,),
+)
+
+
+def text(lines: list[Line]) -> list[str]:
+    return ["".join(part for part, _ in line) for line in lines]
+
+
+def rows(limit: int, language: Language = Language.EN) -> list[str]:
+    diagnosis = Diagnosis((FULL,))
+    found = findings_lines(diagnosis, 78, language, running=False, can_fix=True, limit=limit)
+    return text(list(found))
+
+
+def test_what_only_followed_stands_under_its_cause_in_one_row():
+    assert "  what followed: A peer was lost" in rows(12)
+    assert "  随后出现：失去对端" in rows(12, Language.ZH)
+
+
+def test_no_more_rows_than_there_is_room_for():
+    assert len(rows(4)) <= 4
+    assert len(rows(6)) <= 6
+
+
+def test_the_full_form_names_what_followed_too():
+    lines = text(list(full_lines(Diagnosis((FULL,)), 78, Language.EN)))
+
+    assert "  what followed: A peer was lost" in lines
+    assert any("stdout.log:5" in line for line in lines)
