@@ -4,13 +4,14 @@ Everything is bounded: a run of weeks costs what a run of hours does. It reads n
 arrives inside observations.
 """
 
-import re
+import math
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
-from typing import Any
+from typing import Any, TypeVar
 
+from diagnostics.course import Course, GpuUse, PacePoint, TimedBar
 from diagnostics.observations import (
     BarKind,
     EvalPoint,
@@ -32,11 +33,12 @@ from diagnostics.observations import (
     Traceback,
     TrainStep,
 )
+from diagnostics.patterns import PatternSet
 
 MAX_LOG_LINES = 2_000
 """Lines kept for the screen; what rules need is kept as hits."""
 MAX_POINTS = 50_000
-"""Training steps kept for each source; the oldest go first."""
+"""Training steps kept for each source; of more, every second one is let go."""
 MAX_EVENTS = 256
 _STATE = "trainer_state.json"
 TRAINER_LOG = "trainer_log.jsonl"
@@ -66,6 +68,12 @@ class Snapshot:
     activity: Progress | None = None
     """The latest bar of any kind."""
     phase: Phase = Phase.STARTING
+    pace: tuple[PacePoint, ...] = ()
+    """When steps of the present attempt were done, thinned evenly; by the best source there is."""
+    data_bars: tuple[TimedBar, ...] = ()
+    """How long the bars of the data preparation ran."""
+    gpu_use: Mapping[int, GpuUse] = field(default_factory=dict)
+    """What each GPU did while steps were made."""
     facts: Mapping[str, int | float | str] = field(default_factory=dict)
     log: tuple[LogLine, ...] = ()
     hits: Mapping[str, tuple[LogLine, ...]] = field(default_factory=dict)
@@ -113,6 +121,9 @@ _WITHIN = frozenset({Phase.EVALUATING, Phase.SAVING})
 """Phases after which a training goes on: it is not a new one."""
 
 
+_Point = TypeVar("_Point", TrainStep, EvalPoint)
+
+
 class _Points:
     """The steps of one source; a step that comes again replaces itself and what followed it."""
 
@@ -138,12 +149,12 @@ class _Points:
         self._steps[step] = point
         self._last = step
         if len(self._steps) > MAX_POINTS:
-            del self._steps[next(iter(self._steps))]
+            self._steps = _thinned(self._steps)
 
     def add_eval(self, point: EvalPoint) -> None:
         self._evals[point.step if point.step is not None else max(self._last, 0)] = point
         if len(self._evals) > MAX_POINTS:
-            del self._evals[next(iter(self._evals))]
+            self._evals = _thinned(self._evals)
 
     @property
     def steps(self) -> Iterable[tuple[int, TrainStep]]:
@@ -159,12 +170,31 @@ class _Points:
         return self._evals.items()
 
 
+def _thinned(points: dict[int, _Point]) -> dict[int, _Point]:
+    """Return every second point, and those besides whose numbers have gone bad."""
+    bad = 0
+    kept = {}
+    for place, (step, point) in enumerate(points.items()):
+        is_bad = bad < MAX_POINTS // 8 and _is_bad(point)
+        bad += is_bad
+        if is_bad or place % 2 == 0 or place == len(points) - 1:
+            kept[step] = point
+    return kept
+
+
+def _is_bad(point: TrainStep | EvalPoint) -> bool:
+    if isinstance(point, EvalPoint):
+        return point.eval_loss is not None and not math.isfinite(point.eval_loss)
+    numbers = (point.loss, point.grad_norm)
+    return any(number is not None and not math.isfinite(number) for number in numbers)
+
+
 class History:
     """Collects observations; `patterns` are the regular expressions whose matches to keep."""
 
     def __init__(self, patterns: Sequence[str] = (), began_at: float = 0.0) -> None:
         self._began_at = began_at
-        self._patterns = [(text, re.compile(text)) for text in dict.fromkeys(patterns)]
+        self._patterns = PatternSet(patterns)
         self._points: dict[str, _Points] = {}
         self._gpus: dict[int, GpuSample] = {}
         self._peaks: dict[int, int] = {}
@@ -180,6 +210,7 @@ class History:
         self._observed: set[str] = set()
         self._latest: dict[str, Any] = {}
         self._steps_changed = False
+        self._course = Course()
 
     def add(self, observation: Observation) -> None:
         """Take one observation in."""
@@ -189,6 +220,7 @@ class History:
         self._at = max(self._at, observation.at)
         if isinstance(observation, LogLine | Progress | TrainStep | EvalPoint | RunFact):
             self._faults.pop(observation.source, None)
+        self._course.add(observation, self._phase)
         self._take(observation)
 
     def _take(self, observation: Observation) -> None:  # noqa: C901, PLR0912 - one arm for each kind
@@ -247,6 +279,9 @@ class History:
             **self._latest,
             at=self._at,
             phase=self._phase,
+            pace=self._course.pace,
+            data_bars=self._course.data_bars,
+            gpu_use=self._course.gpu_use,
             observed=frozenset(self._observed),
             gpus=dict(sorted(self._gpus.items())),
             gpu_peak_bytes=dict(self._peaks),
@@ -283,12 +318,11 @@ class History:
         self._latest["evals"] = tuple(evals[step] for step in sorted(evals))
 
     def _match(self, line: LogLine) -> None:
-        for text, pattern in self._patterns:
-            if pattern.search(line.text):
-                hits = self._hits.setdefault(text, [])
-                if len(hits) >= MAX_HITS:
-                    del hits[MAX_HITS // 2]
-                hits.append(line)
+        for index in self._patterns.matches(line.text):
+            hits = self._hits.setdefault(self._patterns.texts[index], [])
+            if len(hits) >= MAX_HITS:
+                del hits[MAX_HITS // 2]
+            hits.append(line)
 
     def _take_fact(self, fact: RunFact) -> None:
         if fact.name == "restart":

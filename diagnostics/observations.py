@@ -82,6 +82,8 @@ class GpuSample:
     memory_clock_mhz: Reading[int]
     processes: Reading[tuple[GpuProcess, ...]]
     simulated: bool = False
+    throttle: Reading[tuple[str, ...]] = Missing("not read")
+    """Why its clocks are held back: "software thermal", "power cap" ...; empty: they are not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +164,8 @@ class TrainStep:
     learning_rate: float | None = None
     epoch: float | None = None
     extra: Mapping[str, float] = field(default_factory=lambda: NOTHING)
+    elapsed_s: float | None = None
+    """Seconds since the training began, by the trainer's own clock."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,23 +1,22 @@
-"""Owns the `llamavet` command: arguments, exit codes and what goes to stdout.
+"""Owns the `llamavet` command: arguments and exit codes.
 
 Exit codes: 0 done; 1 findings at or above --fail-on, or a run that did not end well; 2 usage, or
-input that cannot be read. Textual is imported only where a screen is opened.
+input that cannot be read. What a command needs is imported once it is known which it is, Textual
+only where a screen is opened.
 """
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
-from diagnostics.errors import LlamavetError, RunError
-from diagnostics.findings import Language, Safety, Severity
-from tui import commands
+from diagnostics.errors import LlamavetError
+from diagnostics.findings import Language, Severity
 
-DONE, FOUND, USAGE = 0, 1, 2
-STDIN_BYTES = 64 * 1024 * 1024
+USAGE = 2
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,23 +43,16 @@ def build_parser() -> argparse.ArgumentParser:
         description="Watches LLaMA-Factory trainings, names what is wrong, cures it with one key.",
         epilog="With no command it opens the dashboard on what runs here.",
     )
-    parser.add_argument("--version", action="version", version=f"llamavet {version('llamavet')}")
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     _screen_options(parser)
-    parser.set_defaults(do=commands.dashboard, target=None)
+    parser.set_defaults(do=later("tui.commands", "dashboard"), target=None)
     commands_parser = parser.add_subparsers(title="commands", metavar="COMMAND")
 
     def command(name: str, text: str) -> argparse.ArgumentParser:
         return commands_parser.add_parser(name, help=text, description=text)
 
     _launch_commands(command)
-    analyze = command(
-        "analyze", "Diagnose the files that a run left: a folder, a log, or - (stdin)."
-    )
-    analyze.add_argument("paths", nargs="+", metavar="PATH")
-    analyze.add_argument("--fail-on", choices=[s.label for s in Severity], default="warning")
-    analyze.add_argument("--exit-zero", action="store_true", help="exit 0 whatever is found")
-    _report_options(analyze)
-    analyze.set_defaults(do=analyze_paths)
+    _analyze_command(command)
 
     fix = command("fix", "Show the fixes of a run as diffs; apply one with --apply or --relaunch.")
     fix.add_argument("target", metavar="DIR|PID|LOG|RUN")
@@ -68,30 +60,88 @@ def build_parser() -> argparse.ArgumentParser:
     fix.add_argument("--relaunch", action="store_true", help="apply it and relaunch the run")
     fix.add_argument("--yes", action="store_true", help="do not ask")
     _report_options(fix)
-    fix.set_defaults(do=commands.fix, read_only=False)
+    fix.set_defaults(do=later("tui.commands", "fix"), read_only=False)
 
     stop = command("stop", "Stop a run and see every process of it gone.")
     stop.add_argument("target", metavar="DIR|PID|LOG|RUN")
     stop.add_argument("--yes", action="store_true", help="do not ask")
-    stop.set_defaults(do=commands.stop)
+    stop.set_defaults(do=later("tui.commands", "stop"))
 
     relaunch = command("relaunch", "Relaunch a run as it is, from its last whole checkpoint.")
     relaunch.add_argument("target", metavar="DIR|PID|LOG|RUN")
     relaunch.add_argument("--yes", action="store_true", help="do not ask")
     _language_option(relaunch)
-    relaunch.set_defaults(do=commands.relaunch)
+    relaunch.set_defaults(do=later("tui.commands", "relaunch"))
 
     undo = command("undo", "Put a run's config back as it was before the last change.")
     undo.add_argument("target", nargs="?", metavar="DIR|CONFIG|RUN")
-    undo.set_defaults(do=commands.undo)
+    undo.set_defaults(do=later("tui.commands", "undo"))
 
     runs = command("runs", "List the trainings that run here and those that were recorded.")
     _report_options(runs)
-    runs.set_defaults(do=commands.runs)
+    runs.set_defaults(do=later("tui.commands", "runs"))
 
     _rules_commands(command("rules", "List, explain and test the rules."))
 
     return parser
+
+
+def later(module: str, name: str) -> Callable[[argparse.Namespace], int]:
+    """Return what carries a command out, imported when it is called."""
+
+    def do(args: argparse.Namespace) -> int:
+        return int(getattr(import_module(module), name)(args))
+
+    return do
+
+
+class _Version(argparse.Action):
+    """Looking the version up takes as long as reading a small log."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_args: Any) -> None:
+        from importlib.metadata import version  # noqa: PLC0415 - slow
+
+        print(f"llamavet {version('llamavet')}")
+        parser.exit()
+
+
+def _analyze_command(command: Callable[[str, str], argparse.ArgumentParser]) -> None:
+    analyze = command(
+        "analyze", "Say why a run failed, and what mends it, from the files that it left."
+    )
+    analyze.add_argument(
+        "paths",
+        nargs="+",
+        metavar="PATH",
+        help="a log, also .gz, its config, an output_dir, a folder of runs, a quoted pattern,"
+        " or - for standard input; what belongs to one run makes one report",
+    )
+    analyze.add_argument(
+        "--format",
+        choices=["text", "json", "md", "html"],
+        default="text",
+        help="md is for an issue, html a page of its own with charts (default: text)",
+    )
+    analyze.add_argument(
+        "--write-config", type=Path, metavar="FILE", help="write the mended config to a new file"
+    )
+    analyze.add_argument("--fix", metavar="ID", help="which fix to show and write")
+    analyze.add_argument("--force", action="store_true", help="let --write-config overwrite FILE")
+    analyze.add_argument(
+        "--fail-on",
+        choices=[*(severity.label for severity in reversed(Severity)), "never"],
+        default="warning",
+        help="exit with 1 where a finding is at least this bad (default: warning)",
+    )
+    analyze.add_argument(
+        "--exit-zero",
+        action="store_const",
+        const="never",
+        dest="fail_on",
+        help="the same as --fail-on never",
+    )
+    _language_option(analyze)
+    analyze.set_defaults(do=later("tui.analyze_command", "analyze"))
 
 
 def _launch_commands(command: Callable[[str, str], argparse.ArgumentParser]) -> None:
@@ -109,7 +159,7 @@ def _launch_commands(command: Callable[[str, str], argparse.ArgumentParser]) -> 
     run.add_argument("--plain", action="store_true", help="lines of text instead of the dashboard")
     run.add_argument("--detach", action="store_true", help="launch and return at once")
     _screen_options(run)
-    run.set_defaults(do=commands.run)
+    run.set_defaults(do=later("tui.commands", "run"))
 
     watch = command("watch", "Attach to a run by its output folder, pid, log, config or name.")
     watch.add_argument("target", nargs="?", metavar="DIR|PID|LOG|RUN")
@@ -117,13 +167,13 @@ def _launch_commands(command: Callable[[str, str], argparse.ArgumentParser]) -> 
         "--plain", action="store_true", help="lines of text instead of the dashboard"
     )
     _screen_options(watch)
-    watch.set_defaults(do=commands.watch)
+    watch.set_defaults(do=later("tui.commands", "watch"))
 
     demo = command("demo", "See an out-of-memory cured, with no GPU and no LLaMA-Factory.")
     demo.add_argument("--plain", action="store_true", help="lines of text; heals itself")
     demo.add_argument("--folder", type=Path, help="where to put it (default: a temporary folder)")
     _screen_options(demo)
-    demo.set_defaults(do=commands.demo)
+    demo.set_defaults(do=later("tui.commands", "demo"))
 
 
 def _screen_options(parser: argparse.ArgumentParser) -> None:
@@ -149,14 +199,14 @@ def _rules_commands(parser: argparse.ArgumentParser) -> None:
     parts = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     listing = parts.add_parser("list", help="all rules, a line each")
     _report_options(listing)
-    listing.set_defaults(do=commands.rules_list)
+    listing.set_defaults(do=later("tui.commands", "rules_list"))
     show = parts.add_parser("show", help="one rule, explained")
     show.add_argument("id")
     _language_option(show)
-    show.set_defaults(do=commands.rules_show)
+    show.set_defaults(do=later("tui.commands", "rules_show"))
     test = parts.add_parser("test", help="run the cases beside the rules")
     test.add_argument("folders", nargs="*", type=Path, help="your own rules (default: ours)")
-    test.set_defaults(do=commands.rules_test)
+    test.set_defaults(do=later("tui.commands", "rules_test"))
 
 
 def _seconds(text: str) -> float:
@@ -173,35 +223,6 @@ def default_language() -> Language:
         if value:
             return Language.ZH if value.startswith("zh") else Language.EN
     return Language.EN
-
-
-def analyze_paths(args: argparse.Namespace) -> int:
-    """Diagnose each path; print one report, or a list of them for several."""
-    language = Language(args.lang)
-    worst = -1
-    reports = []
-    for path in args.paths:
-        data = sys.stdin.buffer.read(STDIN_BYTES) if path == "-" else None
-        if data == b"":
-            raise RunError("-: standard input is empty")
-        found = commands.examine_target(path, data)
-        if not found.recognised:
-            print(f"llamavet: {path}: nothing in it is of a training", file=sys.stderr)
-        worst = max([worst, *(finding.severity for finding in found.diagnosis.findings)])
-        reports.append(commands.render(found, args.format, language))
-    if args.format == "json":
-        value = reports[0] if len(reports) == 1 else reports
-        print(json.dumps(value, ensure_ascii=False))
-    else:
-        print("\n".join(str(report) for report in reports), end="")
-    if args.exit_zero:
-        return DONE
-    return FOUND if worst >= Severity[args.fail_on.upper()] else DONE
-
-
-def least_safety(args: argparse.Namespace) -> Safety:
-    """Return the lowest safety of a fix that was consented to on the command line."""
-    return Safety.UNSAFE if args.unsafe_fixes else Safety.SAFE
 
 
 if __name__ == "__main__":

@@ -17,8 +17,7 @@ from diagnostics.errors import LlamavetError, RunError
 from diagnostics.findings import Finding, Fix, Language, Safety
 from diagnostics.fixes import plan
 from diagnostics.monitor import Watcher
-from diagnostics.postmortem import PostMortem, examine, examine_text
-from diagnostics.report import as_json, as_text
+from diagnostics.postmortem import examine
 from diagnostics.ruleset import RuleSet, bundled_rules, load_rules
 from diagnostics.runs.heal import heal
 from diagnostics.runs.launcher import LocalLauncher
@@ -144,19 +143,6 @@ def _open(args: argparse.Namespace, one: Run | None) -> int:
 
 def _terminal() -> bool:
     return sys.stdin.isatty() and sys.stdout.isatty()
-
-
-def examine_target(path: str, data: bytes | None) -> PostMortem:
-    """Diagnose a folder, a log, a recorded run, or text that was read already."""
-    rules = rules_or_warn()
-    return examine_text(data, rules) if data is not None else examine(resolve(path), rules)
-
-
-def render(found: PostMortem, form: str, language: Language) -> Any:
-    """Return a report as text or as a JSON value."""
-    if form == "json":
-        return as_json(found.facts, found.diagnosis, language)
-    return as_text(found.facts, found.diagnosis, language)
 
 
 def fix(args: argparse.Namespace) -> int:

@@ -14,6 +14,21 @@ _AFTER = re.compile(
     r"/(?P<total>[\d.,]{1,20})(?P<tu>[kKMGT]?)i?B? \[(?P<elapsed>[\d:]{1,16})<(?P<eta>[\d:?]{1,16})"
     r"(?:, *(?P<rate>[\d.?]{1,20})[kKMGT]? ?(?P<unit>s/[\w ]{1,24}|[\w ]{1,24}/s))?[^\]]{0,256}\]"
 )
+_REDRAWN = rb"\r {0,3}\d{1,3}%\|[^|\r\n]{0,512}\| *\d{1,15}/"
+_REDRAWS = re.compile(
+    # At most as many at a time as leave enough of them to tell the pace by.
+    rb"(" + _REDRAWN + rb"(?P<total>\d{1,15}) \[[^\]\r\n]{0,256}\])"
+    rb"(?:"
+    + _REDRAWN
+    + rb"(?P=total) \[[^\]\r\n]{0,256}\](?="
+    + _REDRAWN
+    + rb"(?P=total) \[)){1,8}+"
+)
+_REDRAWN_DONE = re.compile(rb"\| *(\d+)/")
+_PLAIN = re.compile(
+    r" *\d{1,3}%\|[^|]{0,512}\| *(\d{1,15})/(\d{1,15}) \[(?:(\d{1,6}):)?(\d{1,2}):(\d\d)<[\d:?]{1,16}"
+    r"(?:, *([\d.]{1,20}|\?)(s/it|it/s))?[^\]]{0,256}\]"
+)
 _NO_TOTAL = re.compile(
     r"[^|\[\]{}]{0,160}?\d[\d.,]*[kKMGT]? ?\w{0,24} ?\[[\d:]{4,16}, [^\]]{1,64}\]$"
 )
@@ -34,6 +49,29 @@ class Bar:
     seconds_per_item: float | None
     start: int
     end: int
+
+
+def without_redraws(data: bytes) -> bytes:
+    """Leave away most states of a bar that are drawn over by its next one at once."""
+    return _REDRAWS.sub(_undrawn, data)
+
+
+def _undrawn(match: re.Match[bytes]) -> bytes:
+    done = [int(digits) for digits in _REDRAWN_DONE.findall(match.string, match.start(), match.end() + 600)]
+    ahead = len(_REDRAWN_DONE.findall(match.group())) + 1
+    redrawn = done[:ahead]
+    return match.group(1) if redrawn == sorted(redrawn) else match.group()
+
+
+def plain_bar(text: str) -> Bar | None:
+    """Return the bar that a line consists of, where it is one without a description; quickly."""
+    match = _PLAIN.fullmatch(text)
+    if match is None:
+        return None
+    done, total, hours, minutes, seconds, rate, unit = match.groups()
+    elapsed_s = float(3600 * int(hours or 0) + 60 * int(minutes) + int(seconds))
+    pace = _pace(rate, unit)
+    return Bar("", int(done), int(total), elapsed_s, pace, 0, match.end())
 
 
 def find_bars(text: str) -> list[Bar]:

@@ -19,7 +19,7 @@ from diagnostics.observations import (
     Traceback,
     TrainStep,
 )
-from diagnostics.parsing.bars import Bar, split_bars
+from diagnostics.parsing.bars import Bar, split_bars, without_redraws
 from diagnostics.parsing.failures import Failures
 from diagnostics.parsing.header import find_facts, find_phase, tells_anything
 from diagnostics.parsing.lines import LineSplitter, RawLine
@@ -61,7 +61,8 @@ class ConsoleParser:
     def feed(self, data: bytes, at: float) -> list[Observation]:
         """Take bytes that were read at a time; return what they show."""
         self._at = at
-        return [seen for raw in self._splitter.feed(data) for seen in self._line(raw)]
+        shown = without_redraws(data)
+        return [seen for raw in self._splitter.feed(shown) for seen in self._line(raw)]
 
     def peek(self, at: float) -> list[Observation]:
         """Return the bar at the end of what was fed, which no line break has followed yet."""

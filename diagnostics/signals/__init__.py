@@ -3,12 +3,36 @@
 from collections.abc import Mapping
 from itertools import chain
 
-from diagnostics.signals import data, errors, loss, machine, memory, pace, run, settings
+from diagnostics.signals import (
+    data,
+    errors,
+    loss,
+    machine,
+    memory,
+    pace,
+    repository,
+    resume,
+    run,
+    settings,
+    template,
+)
 from diagnostics.signals.context import Context, Reader, Signal, Value
 
 __all__ = ["SIGNALS", "Context", "Reader", "Signal", "Value", "read_signal"]
 
-_TABLES = (data, errors, loss, machine, memory, pace, run, settings)
+_TABLES = (
+    data,
+    errors,
+    loss,
+    machine,
+    memory,
+    pace,
+    repository,
+    resume,
+    run,
+    settings,
+    template,
+)
 
 SIGNALS: Mapping[str, Reader] = dict(chain.from_iterable(part.SIGNALS.items() for part in _TABLES))
 """Every signal a rule may name."""

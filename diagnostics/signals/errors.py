@@ -1,10 +1,11 @@
 """Owns the signals of the error that ended a run: its class, its words, where it was raised."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
-from diagnostics.causes import Chain, failures, root_chain
+from diagnostics.causes import Chain, ended_by, failures, nature, root_chain
 from diagnostics.findings import Evidence
-from diagnostics.observations import Traceback
+from diagnostics.observations import LogLine, Traceback
+from diagnostics.parsing.tracebacks import read_exception
 from diagnostics.signals.context import Context, Reader, Signal, Value, plain
 
 
@@ -24,6 +25,23 @@ def error_evidence(one: Traceback) -> Evidence:
     return Evidence(one.source, line, error_text(one).partition("\n")[0])
 
 
+def lone_errors(context: Context, lines: Iterable[LogLine]) -> tuple[LogLine, ...]:
+    """Return those of the lines that name an exception which may have ended the run.
+
+    They stand in for tracebacks in a log that has none, as a pasted one may.
+    """
+    return tuple(
+        line
+        for line in lines
+        if read_exception(line.text) is not None and ended_by(context.snapshot, line)
+    )
+
+
+def _nature(context: Context) -> Signal | None:
+    chain = error_chain(context)
+    return Signal(nature(chain).name.lower(), (error_evidence(chain[-1]),)) if chain else None
+
+
 def _error(read: Callable[[Traceback], Value | None]) -> Reader:
     def reader(context: Context) -> Signal | None:
         chain = error_chain(context)
@@ -37,9 +55,10 @@ def _error(read: Callable[[Traceback], Value | None]) -> Reader:
 
 SIGNALS: Mapping[str, Reader] = {
     "error.class": _error(lambda one: one.exception),
-    "error.message": _error(lambda one: one.message.partition("\n")[0]),
+    "error.message": _error(lambda one: one.message.partition("\n")[0] or None),
     "error.frame": _error(lambda one: one.frames[-1] if one.frames else None),
     "error.rank": _error(lambda one: one.rank),
     "error.phase": _error(lambda one: one.phase.value),
+    "error.nature": _nature,
     "error.count": plain(lambda context: len(failures(context.snapshot)) or None),
 }

@@ -33,6 +33,13 @@ _ANOTHER_VERSION_MAY_DO = frozenset(
 )
 _MEMORY_V2 = 0x02000028  # nvmlMemory_v2: the structure's size and, in the top byte, its version
 _CORE_SENSOR, _SM_CLOCK, _MEMORY_CLOCK = 0, 1, 2
+_CLOCK_REASONS = {  # nvmlClocksEventReasons, those that hold a busy GPU back
+    0x04: "power cap",
+    0x08: "hardware slowdown",
+    0x20: "software thermal",
+    0x40: "hardware thermal",
+    0x80: "power brake",
+}
 _INITIAL_PID_NAMESPACE = "pid:[4026531836]"  # PROC_PID_INIT_INO in <linux/proc_ns.h>
 
 _Call = tuple[Any, ...]
@@ -198,6 +205,12 @@ class NvmlGpus:
             sm_clock_mhz=self._ask(("nvmlDeviceGetClockInfo", handle, _SM_CLOCK)),
             memory_clock_mhz=self._ask(("nvmlDeviceGetClockInfo", handle, _MEMORY_CLOCK)),
             processes=self._processes_of(device.index, handle),
+            throttle=_reasons(
+                self._ask(
+                    ("nvmlDeviceGetCurrentClocksEventReasons", handle),
+                    ("nvmlDeviceGetCurrentClocksThrottleReasons", handle),
+                )
+            ),
         )
 
     def _unanswered(self, device: _Device, now: float, missing: Missing) -> GpuSample:
@@ -279,6 +292,12 @@ def _process_name(pid: int) -> str:
 
 def _field(structure: Any, name: str) -> Any:
     return structure if isinstance(structure, Missing) else int(getattr(structure, name))
+
+
+def _reasons(bits: Any) -> Reading[tuple[str, ...]]:
+    if isinstance(bits, Missing):
+        return bits
+    return tuple(name for bit, name in _CLOCK_REASONS.items() if int(bits) & bit)
 
 
 def _watts(milliwatts: Any) -> Reading[float]:

@@ -1,0 +1,29 @@
+"""Owns what a look at a dataset's files tells: its report, and how the report is counted."""
+
+from diagnostics.datasets.analysis import Analysis, Recipe
+from diagnostics.datasets.layout import FORMATTINGS, HUB_KEYS, Layout, read_layout
+from diagnostics.datasets.report import (
+    DatasetReport,
+    Fault,
+    FaultKind,
+    Lengths,
+    Place,
+    Tally,
+    Use,
+)
+
+__all__ = [
+    "FORMATTINGS",
+    "HUB_KEYS",
+    "Analysis",
+    "DatasetReport",
+    "Fault",
+    "FaultKind",
+    "Layout",
+    "Lengths",
+    "Place",
+    "Recipe",
+    "Tally",
+    "Use",
+    "read_layout",
+]

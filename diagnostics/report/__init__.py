@@ -1,0 +1,16 @@
+"""Owns a diagnosis as a person and a program read it: text, JSON, Markdown, HTML. Pure."""
+
+from diagnostics.report.json import SCHEMA, as_json, as_json_of_many
+from diagnostics.report.model import Remedy, Report, RunFacts, describe_change
+from diagnostics.report.text import as_text
+
+__all__ = [
+    "SCHEMA",
+    "Remedy",
+    "Report",
+    "RunFacts",
+    "as_json",
+    "as_json_of_many",
+    "as_text",
+    "describe_change",
+]

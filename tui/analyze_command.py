@@ -1,0 +1,173 @@
+"""Owns `llamavet analyze`: what is read, what is printed where, and the exit code.
+
+Only what a post-mortem needs is imported: on a small run that takes most of the time.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from diagnostics.errors import LlamavetError, RunError
+from diagnostics.findings import Language, Severity
+from diagnostics.postmortem import PostMortem, examine_remains
+from diagnostics.report.model import Report, describe_changes
+from diagnostics.ruleset import RuleSet, load_rules, rule_roots
+from diagnostics.runs.gather import Gathered, gather
+from diagnostics.runs.log_parts import check_readable
+from diagnostics.runs.mended import write_mended
+from diagnostics.runs.remains import Remains
+
+DONE, FOUND, UNREADABLE = 0, 1, 2
+NEVER = "never"
+FORMATS = ("text", "json", "md", "html")
+
+
+@dataclass(slots=True)
+class _Told:
+    """What came of the runs: their sections, the worst that was found, whether all were read."""
+
+    sections: list[Any] = field(default_factory=list)
+    worst: int = -1
+    failed: bool = False
+
+
+def analyze(args: argparse.Namespace) -> int:
+    """Diagnose what the paths name; print one report, with a section for each run."""
+    gathered = gather(args.paths)
+    if args.write_config is not None and len(gathered.runs) > 1:
+        raise RunError(
+            f"--write-config is for one run, and these are {len(gathered.runs)}",
+            remedy="name the files of one run",
+        )
+    for fault in gathered.faults:
+        _say(str(fault))
+    told = _Told(failed=bool(gathered.faults))
+    if gathered.runs:
+        _examine_all(args, gathered, told)
+    if told.sections:
+        _print(_document(told.sections, args.format, Language(args.lang)))
+    if told.failed:
+        return UNREADABLE
+    return DONE if _passes(told.worst, args.fail_on) else FOUND
+
+
+def _examine_all(args: argparse.Namespace, gathered: Gathered, told: _Told) -> None:
+    rules = _rules(getattr(args, "rules", None) or ())
+    optional = gathered.expanded and len(gathered.runs) > 1
+    unknown: list[str] = []
+    for left in gathered.runs:
+        try:
+            found = _examined(left, rules)
+        except LlamavetError as fault:
+            told.failed = True
+            _say(str(fault))
+            continue
+        if not found.recognised:
+            unknown.append(left.name)
+            if optional or args.format != "json":
+                continue
+        told.worst = max([told.worst, *(one.severity for one in found.diagnosis.findings)])
+        report = _report(args, found, told)
+        told.sections.append(_section(report, args.format, Language(args.lang)))
+    if unknown and not (optional and told.sections):
+        told.failed = True
+        _say(
+            f"{', '.join(unknown[:3])}: nothing in it is of a LLaMA-Factory training;"
+            " name a training's console log, its output_dir, or a folder of runs"
+        )
+
+
+def _examined(left: Remains, rules: RuleSet) -> PostMortem:
+    """Read one run.
+
+    Raises:
+        LlamavetError: nothing of it can be read.
+    """
+    if not left.stream and left.output_dir is None:
+        check_readable(left.logs)
+    try:
+        return examine_remains(left, rules)
+    except OSError as error:
+        raise RunError(f"{left.name}: cannot be read: {error.strerror or error}") from error
+
+
+def _report(args: argparse.Namespace, found: PostMortem, told: _Told) -> Report:
+    """Return what is told of a run; the mended config is written first, so that it can be named."""
+    try:
+        report = found.report(args.fix)
+        if args.write_config is None:
+            return report
+        write_mended(found.left, report.remedy, args.write_config, force=args.force)
+    except LlamavetError as fault:
+        told.failed = True
+        _say(str(fault))
+        return found.report()
+    if report.remedy is not None:
+        changes = describe_changes(report.remedy.fix)
+        _say(f"{args.write_config}: written with {changes}; {report.run.config} is as it was")
+    return found.report(args.fix, str(args.write_config))
+
+
+def _section(report: Report, form: str, language: Language) -> Any:
+    match form:
+        case "json":
+            from diagnostics.report.json import as_json  # noqa: PLC0415 - only what is asked for
+
+            return as_json(report, language)
+        case "md":
+            from diagnostics.report.markdown import as_markdown  # noqa: PLC0415 - the same
+
+            return as_markdown(report, language)
+        case "html":
+            from diagnostics.report.html import section  # noqa: PLC0415 - the same
+
+            return section(report, language)
+        case _:
+            from diagnostics.report.text import as_text  # noqa: PLC0415 - the same
+
+            return as_text(report, language)
+
+
+def _document(sections: list[Any], form: str, language: Language) -> str:
+    match form:
+        case "json":
+            from diagnostics.report.json import SCHEMA  # noqa: PLC0415 - only what is asked for
+
+            value = sections[0] if len(sections) == 1 else {"schema": SCHEMA, "runs": sections}
+            return json.dumps(value, ensure_ascii=False) + "\n"
+        case "md":
+            return "\n---\n\n".join(sections)
+        case "html":
+            from diagnostics.report.html import page  # noqa: PLC0415 - only what is asked for
+
+            return page(sections, language)
+        case _:
+            return ("\n" + "=" * 80 + "\n\n").join(sections)
+
+
+def _print(text: str) -> None:
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="replace")  # a terminal's character set may lack some
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def _say(line: str) -> None:
+    if hasattr(sys.stderr, "reconfigure"):
+        sys.stderr.reconfigure(errors="backslashreplace")
+    sys.stderr.write(f"llamavet: {line}\n")
+
+
+def _rules(folders: Iterable[Path]) -> RuleSet:
+    rules = load_rules(rule_roots(tuple(folders)))
+    for fault in rules.faults:
+        _say(f"{fault} (this rule is left out)")
+    return rules
+
+
+def _passes(worst: int, fail_on: str) -> bool:
+    return fail_on == NEVER or worst < Severity[fail_on.upper()]
