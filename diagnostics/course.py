@@ -18,7 +18,7 @@ from diagnostics.observations import (
     TrainStep,
 )
 
-MAX_PACE_POINTS = 4_000
+MAX_PACE_POINTS = 2_000
 """Kept for each source; with more, they are thinned to one for each span of time."""
 MAX_DATA_BARS = 16
 GPU_WINDOW = 120

@@ -210,7 +210,7 @@ def find_drift(
         steps: the run has at least as many.
         seconds: it lasted at least so long.
     """
-    if _count(found) < steps or sum(one.seconds for one in found) < seconds:
+    if not found or _count(found) < steps or sum(one.seconds for one in found) < seconds:
         return None
     parts = []
     for part in _parts_by_steps(found, _DRIFT_PARTS):

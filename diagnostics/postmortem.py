@@ -134,7 +134,10 @@ def _console(left: Remains, now: float) -> Iterator[Observation]:
             yield from read_stream(stream, now, "stdin" if left.name == "-" else left.name)
         return
     for path in parts_that_count(left.logs):
-        if path.is_file() or not left.record:
+        if path.suffix == ".gz":
+            with path.open("rb") as packed:
+                yield from read_stream(packed, now, path.name)
+        elif path.is_file() or left.record is None:
             yield from read_console(path, now, path.name)
 
 

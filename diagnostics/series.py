@@ -21,14 +21,6 @@ def finite(values: Iterable[float | None]) -> list[float]:
     return [value for value in values if value is not None and math.isfinite(value)]
 
 
-def deviation(values: Sequence[float]) -> float:
-    """Return the median absolute deviation, scaled to a standard deviation."""
-    if not values:
-        return 0.0
-    middle = median(values)
-    return _NORMAL * median(abs(value - middle) for value in values)
-
-
 def noise(values: Sequence[float]) -> float:
     """Return the standard deviation of the noise, from one value to the next: a trend adds none."""
     differences = [abs(after - before) for before, after in pairwise(values)]

@@ -14,20 +14,19 @@ _AFTER = re.compile(
     r"/(?P<total>[\d.,]{1,20})(?P<tu>[kKMGT]?)i?B? \[(?P<elapsed>[\d:]{1,16})<(?P<eta>[\d:?]{1,16})"
     r"(?:, *(?P<rate>[\d.?]{1,20})[kKMGT]? ?(?P<unit>s/[\w ]{1,24}|[\w ]{1,24}/s))?[^\]]{0,256}\]"
 )
-_REDRAWN = rb"\r {0,3}\d{1,3}%\|[^|\r\n]{0,512}\| *\d{1,15}/"
+_REDRAWN = rb"\r {0,3}\d{1,3}%\|[^|\r\n]{0,512}\| *"
+_SAME = rb"/(?P=total) \["
 _REDRAWS = re.compile(
     # At most as many at a time as leave enough of them to tell the pace by.
-    rb"(" + _REDRAWN + rb"(?P<total>\d{1,15}) \[[^\]\r\n]{0,256}\])"
-    rb"(?:"
-    + _REDRAWN
-    + rb"(?P=total) \[[^\]\r\n]{0,256}\](?="
-    + _REDRAWN
-    + rb"(?P=total) \[)){1,8}+"
+    rb"(" + _REDRAWN + rb"\d{1,15}/(?P<total>\d{1,15}) \[[^\]\r\n]{0,256}\])"
+    rb"(?:" + _REDRAWN + rb"\d{1,15}" + _SAME + rb"[^\]\r\n]{0,256}\]"
+    rb"(?=" + _REDRAWN + rb"(?P<next>\d{1,15})" + _SAME + rb")){1,8}+"
 )
 _REDRAWN_DONE = re.compile(rb"\| *(\d+)/")
 _PLAIN = re.compile(
-    r" *\d{1,3}%\|[^|]{0,512}\| *(\d{1,15})/(\d{1,15}) \[(?:(\d{1,6}):)?(\d{1,2}):(\d\d)<[\d:?]{1,16}"
-    r"(?:, *([\d.]{1,20}|\?)(s/it|it/s))?[^\]]{0,256}\]"
+    r" *\d{1,3}%\|[^|]{0,512}\| *(\d{1,15})/(\d{1,15}) "
+    r"\[(?:(\d{1,6}):)?(\d{1,2}):(\d\d)<[\d:?]{1,16}"
+    r"(?:, *([\d.]{1,20}|\?)(s/it|it/s)(?:, [^\]]{0,256})?)?\]"
 )
 _NO_TOTAL = re.compile(
     r"[^|\[\]{}]{0,160}?\d[\d.,]*[kKMGT]? ?\w{0,24} ?\[[\d:]{4,16}, [^\]]{1,64}\]$"
@@ -57,10 +56,9 @@ def without_redraws(data: bytes) -> bytes:
 
 
 def _undrawn(match: re.Match[bytes]) -> bytes:
-    done = [int(digits) for digits in _REDRAWN_DONE.findall(match.string, match.start(), match.end() + 600)]
-    ahead = len(_REDRAWN_DONE.findall(match.group())) + 1
-    redrawn = done[:ahead]
-    return match.group(1) if redrawn == sorted(redrawn) else match.group()
+    drawn = [int(digits) for digits in _REDRAWN_DONE.findall(match.group())]
+    drawn.append(int(match["next"]))
+    return match.group(1) if drawn == sorted(drawn) else match.group()
 
 
 def plain_bar(text: str) -> Bar | None:

@@ -5,6 +5,7 @@ Progress bars are not lines, and the samples that LLaMA-Factory prints are data,
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import NamedTuple
 
 from diagnostics.observations import (
     BarKind,
@@ -19,24 +20,35 @@ from diagnostics.observations import (
     Traceback,
     TrainStep,
 )
-from diagnostics.parsing.bars import Bar, split_bars, without_redraws
+from diagnostics.parsing.bars import Bar, plain_bar, split_bars, without_redraws
 from diagnostics.parsing.failures import Failures
 from diagnostics.parsing.header import find_facts, find_phase, tells_anything
 from diagnostics.parsing.lines import LineSplitter, RawLine
-from diagnostics.parsing.metrics import Metrics, MetricsKind, find_metrics, find_v1_metrics
+from diagnostics.parsing.metrics import Metrics, MetricsKind, MetricsReader, find_v1_metrics
 from diagnostics.parsing.phases import PhaseTracker
-from diagnostics.parsing.records import Record, parse_record, split_rank
+from diagnostics.parsing.pieces import MAX_TEXT
+from diagnostics.parsing.records import BOARD, Record, parse_record, split_rank
 from diagnostics.parsing.samples import SampleBlocks
 from diagnostics.parsing.steps import StepClock
 from diagnostics.parsing.torchrun import ExitCollector
 
-MAX_TEXT = 4096
 _MAX_HELD = 10_000
-_BOARD = frozenset({"logging.py", "callbacks.py"})
-"""Who prints metrics in the Board's running_log.txt, which has no others."""
 _TRAIN_FACTS = frozenset({"num_examples", "num_epochs"})
 _OVER = frozenset({Phase.TRAINING, Phase.EVALUATING, Phase.SAVING, Phase.FINISHED})
 _NOT_EXTRA = frozenset({"loss", "grad_norm", "learning_rate", "epoch", "eval_loss"})
+
+
+class SkimmedMetrics(NamedTuple):
+    """Metrics picked out of a log."""
+
+    text: str
+    line: int
+    bar: Bar | None
+    """The last bar before them."""
+    shown: bool
+    """Whether the bar is told, too."""
+    passed_over: int
+    """How many such metrics since the last were left away."""
 
 
 class ConsoleParser:
@@ -50,6 +62,7 @@ class ConsoleParser:
         self._exits = ExitCollector()
         self._phases = PhaseTracker()
         self._clock = StepClock()
+        self._reader = MetricsReader()
         self._facts: dict[str, int | float | str] = {}
         self._phase = Phase.STARTING
         self._trained = False
@@ -61,8 +74,14 @@ class ConsoleParser:
     def feed(self, data: bytes, at: float) -> list[Observation]:
         """Take bytes that were read at a time; return what they show."""
         self._at = at
-        shown = without_redraws(data)
-        return [seen for raw in self._splitter.feed(shown) for seen in self._line(raw)]
+        found: list[Observation] = []
+        for raw in self._splitter.feed(without_redraws(data)):
+            bar = plain_bar(raw.text) if "%|" in raw.text else None
+            if bar is not None:
+                found += self._drawn(bar, raw.line)
+            elif raw.text or self._failures.complete:
+                found += self._line(raw)
+        return found
 
     def peek(self, at: float) -> list[Observation]:
         """Return the bar at the end of what was fed, which no line break has followed yet."""
@@ -92,6 +111,37 @@ class ConsoleParser:
         self._samples.leave()
         return found
 
+    @property
+    def knows_steps(self) -> bool:
+        """Whether the training's header told how many steps an epoch has."""
+        return self._clock.knows(1.0)
+
+    @property
+    def resting(self) -> bool:
+        """Whether it is in no traceback and in no sample, and holds nothing back."""
+        return not (self._failures.collecting or self._samples.inside or self._held)
+
+    def skim(self, point: SkimmedMetrics, at: float) -> list[Observation]:
+        """Take metrics that were picked out of a log, after the bar that stood before them.
+
+        What lies between such points was left away; `jump` was called before the first of them.
+        """
+        self._at = at
+        text = point.text
+        metrics = self._reader.find(text) or find_v1_metrics(text.partition("\n")[0])
+        if metrics is None:
+            return []
+        found: list[Observation] = []
+        if metrics.kind is MetricsKind.TRAIN and point.passed_over:
+            self._clock.pass_over(point.passed_over)
+        bar = point.bar
+        if bar is not None:
+            found += self._bar(bar, point.line)
+            if not point.shown:
+                found.pop()
+        found += self._measured(metrics, point.line)
+        return found
+
     def _is_peeked(self, bar: Bar) -> bool:
         seen = self._peeked
         return seen is not None and replace(bar, start=seen.start, end=seen.end) == seen
@@ -109,17 +159,21 @@ class ConsoleParser:
         sampled = rank is None and self._samples.begins_section(body)
         for part in [body] if sampled else split_bars(body):
             if not isinstance(part, str):
-                self._samples.leave()
-                yield from self._release(part)
-                if not self._is_peeked(part):
-                    yield from self._bar(part, raw.line)
-                self._peeked = None
+                yield from self._drawn(part, raw.line)
                 continue
             record = parse_record(part)
             if record is not None and part[: record.start].strip():
                 yield from self._sifted(part[: record.start], raw.line, rank, None)
                 part = part[record.start :]  # noqa: PLW2901 - the rest of the same part
             yield from self._sifted(part, raw.line, rank, record)
+
+    def _drawn(self, bar: Bar, line: int) -> Iterator[Observation]:
+        self._samples.leave()
+        if self._held:
+            yield from self._release(bar)
+        if not self._is_peeked(bar):
+            yield from self._bar(bar, line)
+        self._peeked = None
 
     def _sifted(
         self, text: str, line: int, rank: int | None, record: Record | None
@@ -179,9 +233,9 @@ class ConsoleParser:
 
     def _metrics_in(self, text: str, record: Record | None) -> Metrics | None:
         if record is None:
-            return find_metrics(text)
-        if record.name in _BOARD:
-            return find_metrics(record.message)
+            return self._reader.find(text)
+        if record.name in BOARD:
+            return self._reader.find(record.message)
         return find_v1_metrics(record.message)
 
     def _failed(self, found: Iterator[Observation]) -> Iterator[Observation]:

@@ -9,9 +9,9 @@ from diagnostics.parsing.tracebacks import RawTraceback, TracebackCollector, rea
 
 _MAX_RANKS = 1024
 _MAX_TEXT = 4096
-_HINT = re.compile(
-    r'Traceback|^\s+File "|Error|Exception|Interrupt|bad_alloc|memory'
-    r"|ZeRO Offload|cpu_adam|offload_"
+_WORDS: tuple[str, ...] = (
+    *("Traceback", 'File "', "Error", "Exception", "Interrupt", "bad_alloc", "memory"),
+    *("ZeRO Offload", "cpu_adam", "offload_"),
 )
 _OFFLOAD = re.compile(r"ZeRO Offload|cpu_adam|offload_optimizer|offload_param")
 _ABORT = re.compile(
@@ -35,7 +35,17 @@ class Failures:
 
     def concerns(self, text: str) -> bool:
         """Whether a line may tell anything: a traceback is open, or a word of one stands in it."""
-        return bool(self._collectors) or _HINT.search(text) is not None
+        return bool(self._collectors) or any(word in text for word in _WORDS)
+
+    @property
+    def collecting(self) -> bool:
+        """Whether a traceback is open."""
+        return bool(self._collectors)
+
+    @property
+    def complete(self) -> bool:
+        """Whether a traceback has its exception, and an empty line would end it."""
+        return bool(self._complete)
 
     def forget(self) -> None:
         """Take note that another training begins: a failure of it is a new one."""

@@ -3,12 +3,12 @@
 It knows nothing of what the lines say.
 """
 
-import codecs
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 MAX_LINE_BYTES = 64 * 1024
-_BREAK = re.compile(rb"\r*\n|\r+")
+_NEWLINE = 0x0A
+_BREAK = re.compile(rb"[\r\n](?:(?<=\r)\r*\n?)?")  # a class first: it is searched for faster
 _ESCAPES = re.compile(
     r"\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?"  # OSC: titles, links
     r"|\x1b[PX^_][^\x1b]*(?:\x1b\\)?"  # device control strings
@@ -21,8 +21,7 @@ _CONTROL = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class RawLine:
+class RawLine(NamedTuple):
     """One piece of text between line breaks; `line` counts physical lines from 1."""
 
     text: str
@@ -70,22 +69,31 @@ class LineSplitter:
         end = len(data.rstrip(b"\r"))
         self._returns = end < len(data)
         for match in _BREAK.finditer(data, 0, end):
+            stop, after = match.span()
             if self._rest:
-                self._keep(data, start, match.start())
+                self._keep(data, start, stop)
                 raw = bytes(self._rest)
+                self._rest.clear()
             else:
-                self._cut = match.start() - start > self._max
-                raw = data[start : min(match.start(), start + self._max)]
-            found.append(self._made(raw, redrawn=not match.group().endswith(b"\n")))
-            self._line += not found[-1].redrawn
-            start = match.end()
+                self._cut = stop - start > self._max
+                raw = data[start : min(stop, start + self._max)] if self._cut else data[start:stop]
+            redrawn = data[after - 1] != _NEWLINE
+            found.append(RawLine(clean(raw), self._line, redrawn, self._cut))
+            self._cut = False
+            self._line += not redrawn
+            start = after
         self._keep(data, start, end)
         return found
 
     def flush(self) -> list[RawLine]:
         """Return what is left as a last line."""
         self._returns = False
-        return [self._made(bytes(self._rest), redrawn=False)] if self._rest else []
+        if not self._rest:
+            return []
+        raw, cut = bytes(self._rest), self._cut
+        self._rest.clear()
+        self._cut = False
+        return [RawLine(clean(raw), self._line, redrawn=False, cut=cut)]
 
     def jump(self, line: int) -> None:
         """Go on at another place of the file, where line `line` begins; what is pending is lost."""
@@ -99,16 +107,12 @@ class LineSplitter:
         self._cut = self._cut or end - start > room
         self._rest += data[start : min(end, start + room)]
 
-    def _made(self, raw: bytes, *, redrawn: bool) -> RawLine:
-        made = RawLine(clean(raw), self._line, redrawn, self._cut)
-        self._rest.clear()
-        self._cut = False
-        return made
-
 
 def clean(raw: bytes) -> str:
     """Return bytes as text without escape codes and control characters."""
-    text = codecs.decode(raw, "utf-8", "replace")
+    if raw.isspace():
+        return ""
+    text = str(raw, "utf-8", "replace")
     if not text.isprintable():
         if "\x1b" in text or "\x9b" in text:
             text = _ESCAPES.sub("", text)

@@ -5,7 +5,7 @@ Which step a dict belongs to is for `steps`.
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -51,6 +51,78 @@ def find_metrics(text: str) -> Metrics | None:
             error = _rounding(value, digits, quoted=bool(quote))
     kind = _kind(numbers)
     return None if kind is None else Metrics(kind, numbers, epoch_error=error)
+
+
+class MetricsReader:
+    """Finds the metrics of one log as `find_metrics` does, faster: its dicts are much alike."""
+
+    def __init__(self) -> None:
+        self._forms: list[_Form] = []
+
+    def find(self, text: str) -> Metrics | None:
+        """Return the metrics that a line begins with, or None."""
+        if "{'" not in text:
+            return None
+        for form in self._forms:
+            match = form.pattern.match(text)
+            if match is not None:
+                return form.read(match.groups())
+        found = find_metrics(text)
+        if found is not None and len(self._forms) < _MAX_FORMS:
+            learnt = _form_of(text)
+            if learnt is not None:
+                self._forms.insert(0, learnt)
+        return found
+
+
+_MAX_FORMS = 4
+"""A log has one for its steps, one for its evaluations and one for its end."""
+_KEY = re.compile(r"'([\w/. -]{1,80})': ('?)[^,'{}]{1,48}\2(?:, |\}$)")
+_VALUE = r"(-?\d[\d.]{0,40}(?:e[+-]?\d{1,4})?|-?inf|-?nan)"
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """The keys of a dict and which of its values are quoted."""
+
+    pattern: re.Pattern[str]
+    keys: tuple[str, ...]
+    kind: MetricsKind
+    epoch: int | None
+    """The place of the epoch among the keys."""
+    quoted: bool
+    """Whether the epoch is."""
+
+    def read(self, values: Sequence[str]) -> Metrics:
+        """Return the metrics of a dict of this form."""
+        try:
+            numbers = dict(zip(self.keys, map(float, values), strict=True))
+        except ValueError:
+            numbers = dict(zip(self.keys, map(_number, values), strict=True))
+        error = 0.0
+        if self.epoch is not None:
+            error = _rounding(numbers["epoch"], values[self.epoch], quoted=self.quoted)
+        return Metrics(self.kind, numbers, epoch_error=error)
+
+
+def _form_of(text: str) -> _Form | None:
+    """Return the form of a dict that a line consists of; None where it has more than numbers."""
+    body = text.strip()
+    places = list(_KEY.finditer(body, 1))
+    keys = tuple(match[1] for match in places)
+    whole = body.startswith("{") and 1 + sum(len(match[0]) for match in places) == len(body)
+    kind = _kind(dict.fromkeys(keys, 0.0))
+    if not whole or kind is None or len(set(keys)) < len(keys):
+        return None
+    parts = [f"'{re.escape(match[1])}': {match[2]}{_VALUE}{match[2]}" for match in places]
+    epoch = keys.index("epoch") if "epoch" in keys else None
+    return _Form(
+        pattern=re.compile(r"\s*\{" + ", ".join(parts) + r"\}", re.IGNORECASE),
+        keys=keys,
+        kind=kind,
+        epoch=epoch,
+        quoted=epoch is not None and bool(places[epoch][2]),
+    )
 
 
 def find_v1_metrics(message: str) -> Metrics | None:

@@ -62,6 +62,8 @@ _FORMS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ),
     ("[transformers]", re.compile(r"(?P<level>)\[(?P<name>transformers)\] (?P<message>.*)")),
 )
+BOARD = frozenset({"logging.py", "callbacks.py"})
+"""Who prints metrics in the Board's running_log.txt, which has no others."""
 _LEVELS = {"W": "WARNING", "E": "ERROR", "I": "INFO", "F": "FATAL"}
 _RANK = re.compile(r"^\[rank(\d{1,5})\]: ?")
 
@@ -81,6 +83,8 @@ class Record:
 def parse_record(text: str) -> Record | None:
     """Return the first log record in a line, or None."""
     found: Record | None = None
+    if "] " not in text and " - " not in text and ":torch." not in text:
+        return None
     for hint, form in _FORMS:
         if hint not in text:
             continue

@@ -62,6 +62,11 @@ class SampleBlocks:
             self._held = (text, line)  # the training's own only if its first frame is
         return []
 
+    @property
+    def inside(self) -> bool:
+        """Whether a block is open."""
+        return self._inside
+
     def leave(self) -> None:
         """Take note that something that is surely not of a sample came."""
         self._inside = False

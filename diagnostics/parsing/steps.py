@@ -50,6 +50,10 @@ class StepClock:
         if name == "resumed_step" and isinstance(value, int):
             self.resumed_step = value
 
+    def pass_over(self, count: int) -> None:
+        """Take note of dicts that were logged and are left away."""
+        self._count += count
+
     def train_step(self, epoch: float | None, error: float) -> int | None:
         """Return the step of a dict of training metrics; None where nothing tells.
 

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 
 _ROOT = "Root Cause (first observed failure):"
-_HINT = re.compile(r"Failures:|Root Cause|rank |exitcode|exits with return")
+_WORDS = ("Failures:", "Root Cause", "rank ", "exitcode", "exits with return")
 _RANK = re.compile(r"\s+rank\s*: (\d{1,6}) \(local_rank: \d{1,6}\)")
 _EXIT = re.compile(r"\s+exitcode\s*: (-?\d{1,6}) \(pid: (\d{1,9})\)")
 _FAILED = re.compile(r"failed \(exitcode: (-?\d{1,6})\) local_rank: (\d{1,6}) \(pid: (\d{1,9})\)")
@@ -35,7 +35,7 @@ class ExitCollector:
 
     def take(self, text: str) -> RawExit | None:
         """Take a line; return the rank's end that it completes."""
-        if _HINT.search(text) is None:
+        if not any(word in text for word in _WORDS):
             return None
         if text.startswith("Failures:"):
             self._root = False

@@ -1,6 +1,6 @@
 """Owns a diagnosis as a person and a program read it: text, JSON, Markdown, HTML. Pure."""
 
-from diagnostics.report.json import SCHEMA, as_json, as_json_of_many
+from diagnostics.report.json import SCHEMA, as_json
 from diagnostics.report.model import Remedy, Report, RunFacts, describe_change
 from diagnostics.report.text import as_text
 
@@ -10,7 +10,6 @@ __all__ = [
     "Report",
     "RunFacts",
     "as_json",
-    "as_json_of_many",
     "as_text",
     "describe_change",
 ]

@@ -1,7 +1,7 @@
 """Owns the JSON of a report, which other programs depend on."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from diagnostics.config.unset import UNSET
@@ -10,14 +10,6 @@ from diagnostics.report.model import Remedy, Report
 
 SCHEMA = 1
 _MAX_DEPTH = 16
-
-
-def as_json_of_many(reports: Sequence[Report], language: Language) -> dict[str, Any]:
-    """Return one run's report as it is, several as a list of runs."""
-    if len(reports) == 1:
-        return as_json(reports[0], language)
-    runs = [as_json(report, language) for report in reports]
-    return {"schema": SCHEMA, "runs": runs}
 
 
 def as_json(report: Report, language: Language) -> dict[str, Any]:

@@ -31,8 +31,6 @@ class Remedy:
     fault: str = ""
     text: str | None = None
     """The mended config file; None where the file stays as it is."""
-    in_command: bool = False
-    """True where the change goes to the command line."""
 
 
 @dataclass(frozen=True, slots=True)

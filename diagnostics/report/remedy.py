@@ -21,7 +21,7 @@ def find_fix(diagnosis: Diagnosis, fix_id: str) -> tuple[Finding, Fix] | None:
 
 def best_fix(diagnosis: Diagnosis) -> tuple[Finding, Fix] | None:
     """Return the fix to try first: of the primary finding, the first of the safest that acts."""
-    finding = diagnosis.primary or next(iter(diagnosis.findings), None)
+    finding = diagnosis.primary
     if finding is None or not finding.fixes:
         return None
     return finding, max(finding.fixes, key=lambda fix: (fix.safety, _is_certain(fix), _acts(fix)))
@@ -46,7 +46,7 @@ def work_out_remedy(finding: Finding, fix: Fix, config: EffectiveConfig | None) 
     text = None
     if change.edits_file and change.after.document is not None:
         text = change.after.document.text
-    return Remedy(finding.id, fix, change.diff, text=text, in_command=change.edits_argv)
+    return Remedy(finding.id, fix, change.diff, text=text)
 
 
 def commands(

@@ -1,6 +1,6 @@
 """Owns a report as lines for a person: 80 columns, no colour, no escape codes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from diagnostics.findings import Evidence, Finding, Fix, Language, Safety, Severity, Text
 from diagnostics.report import words
@@ -29,12 +29,6 @@ _INDENT = "  "
 def as_text(report: Report, language: Language) -> str:
     """Return one report."""
     return "\n".join(_lines(report, language)) + "\n"
-
-
-def as_text_of_many(reports: Sequence[Report], language: Language) -> str:
-    """Return reports over several runs, a rule between them."""
-    rule = "=" * WIDTH + "\n\n"
-    return ("\n" + rule).join(as_text(report, language) for report in reports)
 
 
 def _lines(report: Report, language: Language) -> Iterator[str]:

@@ -62,7 +62,7 @@ def runs_of(look: Folder, known: Sequence[Remains]) -> list[Remains]:
     if not groups and look.has_output:
         return [completed(Remains(str(look.path), look.path))]
     if not groups:
-        return _by_config(look)
+        return _by_config(look, known)
     names = [str(look.path)] if len(groups) == 1 else [str(group[-1]) for group in groups]
     return [
         completed(Remains(name, look.path, logs=group))
@@ -91,13 +91,15 @@ def _logs_that_count(look: Folder) -> list[tuple[Path, ...]]:
     return groups
 
 
-def _by_config(look: Folder) -> list[Remains]:
+def _by_config(look: Folder, known: Sequence[Remains]) -> list[Remains]:
     """Return the run whose config lies here, where its output lies elsewhere."""
     for path in look.configs:
         config = training_config(path)
         folder = output_of(config, bases(look.path))
         if folder is not None:
-            return [Remains(str(look.path), look.path, log_in(folder), config, folder)]
+            recorded = [run for run in known if same_place(run.output_dir, folder)]
+            left = Remains(str(look.path), look.path, log_in(folder), config, folder)
+            return [*recorded, left][:1]
     return []
 
 

@@ -64,7 +64,8 @@ def gather(words: Sequence[str]) -> Gathered:
         except LlamavetError as fault:
             faults.append(fault)
         else:
-            expanded = expanded or len(found.runs) > before + 1 or len(paths or ()) > 1
+            by_pattern = paths is not None and paths != [Path(word)]
+            expanded = expanded or by_pattern or len(found.runs) > before + 1
     runs = [*found.runs, *_of_logs_and_outputs(found, known)]
     for path in dict.fromkeys(found.configs):
         try:

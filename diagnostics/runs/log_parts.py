@@ -100,10 +100,22 @@ def _head(path: Path, count: int = CHECK_BYTES) -> bytes:
         packed = file.read(2) == _GZIP
         file.seek(0)
         reader = gzip.GzipFile(fileobj=file) if packed else file
-        head = reader.read(count)
+        head = _read(reader, count)
         while head and not head.strip(b"\0"):
-            head = reader.read(count)
+            head = _read(reader, count)
         return head.replace(b"\0", b"")
+
+
+def _read(reader: gzip.GzipFile | io.BufferedReader, count: int) -> bytes:
+    """Read so many bytes; of a torn file what there is."""
+    data = b""
+    try:
+        while len(data) < count and (piece := reader.read1(count - len(data))):
+            data += piece
+    except (EOFError, zlib.error):
+        if not data:
+            raise
+    return data
 
 
 def read_stream(stream: BinaryIO, at: float, source: str) -> Iterator[Observation]:
@@ -137,7 +149,7 @@ def _chunks(stream: BinaryIO, faults: list[str]) -> Iterator[bytes]:
     packed = buffered.peek(2).startswith(_GZIP)
     reader = gzip.GzipFile(fileobj=buffered) if packed else buffered
     try:
-        while data := reader.read(CHUNK_BYTES):
+        while data := reader.read1(CHUNK_BYTES):
             yield data
     except (OSError, EOFError, zlib.error) as error:
         faults.append(str(error))

@@ -38,8 +38,9 @@ _OWN_SCALE = {
 _LARGE_PARAMS = 1e9
 """From this size on the bounds are as given; a smaller model bears more, by its size's root."""
 _SIZE = re.compile(r"(?<![\d.])(\d{1,4}(?:\.\d{1,3})?)\s?([BM])(?![a-z])", re.IGNORECASE)
-_UNKNOWN_SIZE = 10.0
-"""What is allowed beyond where neither the log nor the model's name tells its size."""
+_UNKNOWN_SIZE, _NOT_YET_KNOWN = 10.0, 100.0
+"""What is allowed beyond where neither the log nor the model's name tells its size: most logs do,
+before the first step."""
 
 
 def method_of(context: Context) -> str | None:
@@ -80,7 +81,8 @@ def bounds_of(context: Context) -> Bounds:
         most = max(most, _allowed_by_optimizer(config))
     size = size_of(context)
     if size is None:
-        return Bounds(usual.least, most * _UNKNOWN_SIZE)
+        allowed = _UNKNOWN_SIZE if context.snapshot.steps else _NOT_YET_KNOWN
+        return Bounds(usual.least, most * allowed)
     return Bounds(usual.least, most * max(1.0, math.sqrt(_LARGE_PARAMS / size)))
 
 

@@ -13,6 +13,7 @@
      gpu0.temperature            degrees Celsius
      gpu0.power, .power_limit    milliwatts
      gpu0.clock.sm, .clock.memory             MHz
+     gpu0.throttle               nvmlClocksEventReasons, as a number
      gpu0.compute, .graphics     processes: PID:BYTES or PID:na, parted by commas
 
    Any value of the form !N makes the call that reads it fail with NVML's return code N, and so does
@@ -220,6 +221,15 @@ int nvmlDeviceGetClockInfo(device_t gpu, int clock, unsigned *mhz)
     if (clock != SM_CLOCK && clock != MEMORY_CLOCK)
         return INVALID_ARGUMENT;
     return read_unsigned(gpu, clock == SM_CLOCK ? "clock.sm" : "clock.memory", mhz);
+}
+
+#ifdef OLD_DRIVER
+int nvmlDeviceGetCurrentClocksThrottleReasons(device_t gpu, bytes_t *reasons)
+#else
+int nvmlDeviceGetCurrentClocksEventReasons(device_t gpu, bytes_t *reasons)
+#endif
+{
+    return read_bytes(gpu, "throttle", reasons);
 }
 
 #define PROCESSES(function, key) \

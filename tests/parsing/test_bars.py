@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diagnostics.parsing.bars import clock_seconds, find_bars
+from diagnostics.parsing.bars import clock_seconds, find_bars, plain_bar
 
 
 def test_a_bar_without_description_gives_its_counts_and_pace():
@@ -88,3 +88,32 @@ def test_clocks_are_seconds(text: str, seconds: float):
 @pytest.mark.parametrize("text", ["", "?", "1", "a:b", "1:2:3:4", ":"])
 def test_what_is_no_clock_is_none(text: str):
     assert clock_seconds(text) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        " 10%|█         | 5/50 [01:02<00:05,  8.00it/s]",
+        "  0%|          | 1/9 [1:00:06<00:48,  6.25s/it]",
+        "  0%|          | 0/2 [00:00<?, ?it/s]",
+        " 50%|█         | 5/10 [00:01<00:05,  8.00it/s, loss=1.5]",
+        " 50%|█         | 5/10 [00:01<00:05]",
+        "100%|██████████| 0/0 [00:00<00:00, 0.0it/s]",
+    ],
+)
+def test_a_plain_bar_is_read_as_any_bar(text: str):
+    assert [plain_bar(text)] == find_bars(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Map:  10%|█| 5/50 [01:02<00:05,  8.00it/s]",
+        " 50%|█| 1.5G/3.0G [00:10<00:10, 150MB/s]",
+        " 50%|█| 1/2 [00:10<00:10,  1.50kit/s]",
+        " 50%|█| 1/2 [00:10<00:10,  1.50it/s] text",
+        "Killed",
+    ],
+)
+def test_what_is_more_than_a_plain_bar_is_left_to_a_closer_look(text: str):
+    assert plain_bar(text) is None

@@ -50,7 +50,18 @@ def recorded(path: Path) -> Healthy:
         if "eval_loss" in given:
             evals.append(EvalPoint(1.0, TRAINER_LOG, line, step, given["eval_loss"]))
         if "loss" in given:
-            steps.append(TrainStep(1.0, TRAINER_LOG, line, step, **given))
+            steps.append(
+                TrainStep(
+                    1.0,
+                    TRAINER_LOG,
+                    line,
+                    step,
+                    loss=given["loss"],
+                    grad_norm=given.get("grad_norm"),
+                    learning_rate=given.get("learning_rate"),
+                    epoch=given.get("epoch"),
+                )
+            )
     return Healthy(path.stem, config, tuple(steps), tuple(evals))
 
 
@@ -129,8 +140,7 @@ COURSES: Mapping[str, tuple[str, Course, Callable[[float], float]]] = {
         _cosine,
     ),
     "GaLore layer by layer": (
-        "stage: sft\nfinetuning_type: full\nuse_galore: true\ngalore_layerwise: true\n"
-        "learning_rate: 1.0e-5\n",
+        FULL.replace("gradient_accumulation_steps: 8", "use_galore: true\ngalore_layerwise: true"),
         _decay(1.7, 1.0, 5.0, 0.03),
         _cosine,
     ),
@@ -145,7 +155,7 @@ COURSES: Mapping[str, tuple[str, Course, Callable[[float], float]]] = {
 def made_up(name: str, seed: int, lines: int, every: int) -> Healthy:
     """Return a training of a kind, four decimals logged as transformers 4 does."""
     config, course, rate = COURSES[name]
-    chance = random.Random(f"{name} {seed}")  # noqa: S311 - noise, no secret
+    chance = random.Random(f"{name} {seed}")
     effective = EffectiveConfig(parse_document(config.encode(), Path("config.yaml")), None)
     peak = effective.value("learning_rate")
     assert isinstance(peak, float)
@@ -180,6 +190,8 @@ def _extra(config: str, done: float, chance: random.Random) -> Mapping[str, floa
         accuracy = min(1.0, max(0.0, 0.5 + 0.35 * done + chance.gauss(0, 0.06)))
         rejected = chosen - 1.5 * done + chance.gauss(0, 0.05)
         return {
-            "rewards/chosen": chosen, "rewards/rejected": rejected, "rewards/accuracies": accuracy
+            "rewards/chosen": chosen,
+            "rewards/rejected": rejected,
+            "rewards/accuracies": accuracy,
         }
     return {"reward": done + chance.gauss(0, 0.3)} if "ppo" in config else {}

@@ -38,6 +38,7 @@ FIRST = {
     "gpu0.power_limit": 400_000,
     "gpu0.clock.sm": 1410,
     "gpu0.clock.memory": 1593,
+    "gpu0.throttle": 0x24,
     "gpu0.compute": f"4000001:{30 * GIB}",
     "gpu0.graphics": "",
 }
@@ -95,6 +96,7 @@ def test_each_gpu_gives_its_values_in_their_units(read):
         "memory_clock_mhz": 1593,
         "processes": [{"pid": 4_000_001, "used_bytes": 30 * GIB, "name": ""}],
         "simulated": False,
+        "throttle": ["power cap", "software thermal"],
     }
     assert (second["index"], second["uuid"]) == (1, "GPU-1b")
 

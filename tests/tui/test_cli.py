@@ -58,6 +58,7 @@ def bad(tmp_path: Path) -> Path:
     (tmp_path / "broken.yaml").write_text("a: [1\nb: 2\n")
     (tmp_path / "twice.yaml").write_text("a: 1\na: 2\n")
     (tmp_path / "good.yaml").write_text("output_dir: out\n")
+    (tmp_path / "plain.log").write_text("all is well\n")
     return tmp_path
 
 
@@ -69,6 +70,10 @@ def bad(tmp_path: Path) -> Path:
         (["analyze", "binary.log"], "binary.log: is a binary file"),
         (["analyze", "empty.log"], "empty.log: is empty"),
         (["analyze", "-"], "-: standard input is empty"),
+        (["analyze", "*.nosuch"], "*.nosuch: nothing matches it"),
+        (["analyze", "good.yaml"], "nothing that a run with this config left was found"),
+        (["analyze", "broken.yaml"], "broken.yaml:2:"),
+        (["analyze", "plain.log"], "plain.log: nothing in it is of a LLaMA-Factory training"),
         (["run", "nosuch.yaml"], "nosuch.yaml: cannot be read: No such file"),
         (["run", "broken.yaml"], "broken.yaml:2:"),
         (["run", "twice.yaml"], "twice.yaml:2:1:"),
@@ -116,6 +121,7 @@ def test_analyze_prints_only_its_json_and_exits_1_for_a_critical_finding(tmp_pat
     assert report["schema"] == 1
     assert set(report["run"]) == {
         "config", "output_dir", "llamafactory", "status", "exit_code", "step", "total_steps",
+        "name", "logs",
     }  # fmt: skip
     finding = report["findings"][0]
     assert (finding["id"], finding["primary"], finding["severity"]) == ("gpu_oom", True, "critical")
@@ -146,7 +152,10 @@ def test_escape_codes_and_markup_of_a_log_reach_the_report_inert(tmp_path: Path)
 @pytest.mark.parametrize(
     ("code", "banned"),
     [
-        ("import tui.cli", ["textual", "pynvml", "torch"]),
+        ("import tui.cli", ["textual", "pynvml", "torch", "psutil", "yaml"]),
+        ("import tui.cli; sys.exit = print; tui.cli.main(['analyze', '-'])",
+         ["textual", "pynvml", "psutil", "subprocess", "diagnostics.casebook",
+          "diagnostics.demo", "diagnostics.runs.heal"]),
         ("import diagnostics.engine, diagnostics.casebook, diagnostics.report",
          ["psutil", "subprocess", "threading", "textual", "pynvml"]),
     ],
@@ -163,3 +172,144 @@ def test_imports_stay_within_their_room(code: str, banned: list[str], tmp_path: 
     )
 
     assert done.stdout.strip() == "[]"
+
+
+@pytest.fixture
+def broken_run(tmp_path: Path) -> Path:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "stdout.log").write_text(OOM)
+    (folder / "train.yaml").write_text("model_name_or_path: m\nper_device_train_batch_size: 4\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("level", "code"), [("note", 1), ("warning", 1), ("critical", 1), ("never", 0)]
+)
+def test_fail_on_says_from_where_on_a_finding_is_a_failure(broken_run: Path, level: str, code: int):
+    assert llamavet("analyze", "run", "--fail-on", level, cwd=broken_run).returncode == code
+
+
+def test_a_run_in_order_exits_with_0(tmp_path: Path):
+    row = '{"current_steps": 1, "total_steps": 1, "loss": 1.0, "percentage": 100.0}\n'
+    (tmp_path / "trainer_log.jsonl").write_text(row)
+
+    done = llamavet("analyze", ".", cwd=tmp_path)
+
+    assert done.returncode == 0
+    assert b"Nothing wrong was found." in done.stdout
+
+
+def test_several_runs_make_a_section_each_and_a_list_in_json(broken_run: Path):
+    (broken_run / "other.log").write_text(OOM)
+
+    text = llamavet("analyze", "run", "other.log", cwd=broken_run).stdout.decode()
+    value = json.loads(
+        llamavet("analyze", "run", "other.log", "--format", "json", cwd=broken_run).stdout
+    )
+
+    assert text.count("CRITICAL") == 2
+    assert text.count("\n" + "=" * 80 + "\n") == 1
+    assert value["schema"] == 1
+    assert [run["run"]["name"] for run in value["runs"]] == ["run", "other.log"]
+
+
+def test_a_path_that_cannot_be_read_does_not_hide_the_others(broken_run: Path):
+    done = llamavet("analyze", "nosuch", "run", cwd=broken_run)
+
+    assert done.returncode == 2
+    assert b"CRITICAL" in done.stdout
+    assert done.stderr.startswith(b"llamavet: nosuch: no such file, folder or run")
+
+
+def test_what_a_pattern_matches_besides_runs_is_passed_over(broken_run: Path):
+    (broken_run / "install.log").write_text("ok\n")
+
+    done = llamavet("analyze", "*/*.log", "*.log", cwd=broken_run)
+
+    assert done.returncode == 1
+    assert done.stdout.count(b"CRITICAL") == 1
+    assert done.stderr == b""
+
+
+def test_json_comes_out_even_where_nothing_is_recognised(tmp_path: Path):
+    done = llamavet("analyze", "-", "--format", "json", cwd=tmp_path, stdin=b"hello\n")
+
+    assert json.loads(done.stdout)["findings"] == []
+    assert done.returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("form", "start"), [("md", b"### llamavet: "), ("html", b"<!doctype html>")]
+)
+def test_the_report_comes_as_markdown_and_as_a_page(broken_run: Path, form: str, start: bytes):
+    done = llamavet("analyze", "run", "--format", form, cwd=broken_run)
+
+    assert done.stdout.startswith(start)
+    assert b"per_device_train_batch_size: 2" in done.stdout
+    assert done.returncode == 1
+
+
+def test_the_mended_config_is_written_and_says_what_was_changed(broken_run: Path):
+    done = llamavet("analyze", "run", "--write-config", "mended.yaml", cwd=broken_run)
+
+    assert (broken_run / "mended.yaml").read_text() == (
+        "model_name_or_path: m\nper_device_train_batch_size: 2\ngradient_accumulation_steps: 2\n"
+    )
+    assert done.stderr.decode() == (
+        "llamavet: mended.yaml: written with per_device_train_batch_size 4 -> 2,"
+        " gradient_accumulation_steps 2; run/train.yaml is as it was\n"
+    )
+    assert b"\n    llamafactory-cli train mended.yaml\n" in done.stdout
+
+
+def test_another_fix_can_be_chosen_and_written(broken_run: Path):
+    words = ["analyze", "run", "--fix", "shorter_cutoff", "--write-config", "mended.yaml"]
+    done = llamavet(*words, cwd=broken_run)
+
+    assert "cutoff_len: 1024\n" in (broken_run / "mended.yaml").read_text()
+    assert b"+cutoff_len: 1024" in done.stdout
+
+
+def test_a_file_that_exists_is_overwritten_only_by_force_and_the_own_config_never(
+    broken_run: Path,
+):
+    target = broken_run / "mended.yaml"
+    target.write_text("mine\n")
+
+    refused = llamavet("analyze", "run", "--write-config", "mended.yaml", cwd=broken_run)
+    assert refused.returncode == 2
+    assert refused.stderr == b"llamavet: mended.yaml: exists already; --force overwrites it\n"
+    assert b"CRITICAL" in refused.stdout
+    assert target.read_text() == "mine\n"
+
+    forced = ["analyze", "run", "--write-config", "mended.yaml", "--force"]
+    assert llamavet(*forced, cwd=broken_run).returncode == 1
+    assert "per_device_train_batch_size: 2" in target.read_text()
+
+    own = ["analyze", "run", "--write-config", "run/train.yaml", "--force"]
+    done = llamavet(*own, cwd=broken_run)
+    assert done.returncode == 2
+    assert b"own config" in done.stderr
+    assert "per_device_train_batch_size: 4" in (broken_run / "run" / "train.yaml").read_text()
+
+
+def test_a_terminal_that_lacks_a_character_gets_a_question_mark_and_no_traceback(broken_run: Path):
+    done = llamavet(
+        "analyze", "run", "--lang", "zh", cwd=broken_run, PYTHONIOENCODING="ascii:strict"
+    )
+
+    assert done.returncode == 1
+    assert b"?" in done.stdout
+    assert b"Traceback" not in done.stderr
+
+
+def test_a_name_that_is_no_utf_8_is_shown_and_not_stumbled_over(tmp_path: Path):
+    name = b"caf\xe9.log"
+    (tmp_path / os.fsdecode(name)).write_text(OOM)
+
+    for form in ("text", "json", "md", "html"):
+        done = llamavet("analyze", os.fsdecode(name), "--format", form, cwd=tmp_path)
+        assert done.returncode == 1
+        assert done.stderr == b""
+        done.stdout.decode()
