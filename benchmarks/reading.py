@@ -271,7 +271,7 @@ def cpu():
 rules = load_rules()
 begun = cpu()
 history = History(rules.patterns)
-for seen in read_console(Path(sys.argv[1]), 1.0, rules=rules.patterns):
+for seen in read_console(Path(sys.argv[1]), 1.0, patterns=rules.patterns):
     history.add(seen)
 snapshot = history.snapshot()
 found = diagnose(rules.rules, Context(snapshot, closed=True))

@@ -14,9 +14,8 @@ from typing import TypeAlias
 from diagnostics.config.effective import EffectiveConfig
 from diagnostics.findings import Evidence
 from diagnostics.observations import Missing
-from diagnostics.parsing.tracebacks import read_exception
 from diagnostics.signals import Context, Signal, Value, read_signal
-from diagnostics.signals.errors import error_chain, error_evidence, error_text
+from diagnostics.signals.errors import error_chain, error_evidence, error_text, lone_errors
 
 
 class Subject(StrEnum):
@@ -196,10 +195,9 @@ def _error(leaf: Leaf, context: Context) -> Verdict:
             return Verdict(True, (error_evidence(one),), (), _captured(leaf.name, text))
     if chain:
         return Verdict(False)
-    for hit in context.snapshot.hits.get(leaf.name, ()):
-        if read_exception(hit.text) is not None:
-            shown = (Evidence(hit.source, hit.line, hit.text),)
-            return Verdict(True, shown, (), _captured(leaf.name, hit.text))
+    for hit in lone_errors(context, context.snapshot.hits.get(leaf.name, ())):
+        shown = (Evidence(hit.source, hit.line, hit.text),)
+        return Verdict(True, shown, (), _captured(leaf.name, hit.text))
     return Verdict(False)
 
 

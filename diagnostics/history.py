@@ -336,7 +336,8 @@ class History:
         self._facts[fact.name] = fact.value
 
     def _enter(self, phase: Phase) -> None:
-        if phase is Phase.TRAINING and self._phase not in _WITHIN:
+        again = phase is Phase.TRAINING and self._phase not in _WITHIN
+        if again or phase is Phase.STARTING:
             # A new training in the same log: what ended the one before is over.
             self._ooms.clear()
             self._tracebacks.clear()
@@ -352,8 +353,9 @@ class History:
 
 
 def _append(events: list[Traceback] | list[OutOfMemory] | list[RankExit], event: object) -> None:
-    if len(events) < MAX_EVENTS:
-        events.append(event)  # type: ignore[arg-type] # each list is called with its own kind
+    if len(events) >= MAX_EVENTS:
+        del events[MAX_EVENTS // 2]  # the first tell the cause, the last what ended the run
+    events.append(event)  # type: ignore[arg-type] # each list is called with its own kind
 
 
 def _merged(first: TrainStep, second: TrainStep) -> TrainStep:

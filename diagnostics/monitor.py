@@ -13,13 +13,14 @@ from diagnostics.engine import diagnose
 from diagnostics.findings import Diagnosis
 from diagnostics.history import History, Snapshot
 from diagnostics.monitor_update import MonitorUpdate
-from diagnostics.observations import Missing, Observation, Phase, RunEnded, SourceFault
+from diagnostics.observations import Observation, SourceFault
 from diagnostics.ruleset import RuleSet
 from diagnostics.runs.data_look import DataLook
 from diagnostics.runs.ledger import assess
-from diagnostics.runs.model import Attempt, Run, RunStatus
+from diagnostics.runs.model import Attempt, Run
 from diagnostics.signals import Context
 from diagnostics.sources.base import Source
+from diagnostics.status import RunStatus, ended_status, status_of_log
 
 LOG_SECONDS = 0.5
 """How often logs and processes are looked at: a finding is on screen well within 2 seconds."""
@@ -134,24 +135,6 @@ def _milestone(attempt: Attempt) -> tuple[object, ...]:
     """Return what is worth recording at once; of a run's steps only where it ended."""
     step = None if attempt.status is RunStatus.RUNNING else attempt.step
     return (attempt.status, attempt.outcome, attempt.finding_id, step)
-
-
-def ended_status(ended: RunEnded) -> RunStatus:
-    """Return how a run stands by its supervisor's record."""
-    if ended.requested:
-        return RunStatus.STOPPED  # also with code 0: a training may save and leave when asked to
-    if ended.exit_code == 0:
-        return RunStatus.FINISHED
-    return RunStatus.UNKNOWN if isinstance(ended.exit_code, Missing) else RunStatus.FAILED
-
-
-def status_of_log(snapshot: Snapshot) -> RunStatus:
-    """Return how a run stands by what its log says, where nobody recorded its exit."""
-    if snapshot.phase is Phase.FINISHED or "train_loss" in snapshot.facts:
-        return RunStatus.FINISHED
-    if snapshot.ooms or snapshot.tracebacks or snapshot.rank_exits:
-        return RunStatus.FAILED
-    return RunStatus.UNKNOWN
 
 
 class Monitor:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from diagnostics.findings import Diagnosis, Finding, Fix, Text
 from diagnostics.history import Snapshot
-from diagnostics.runs.model import Attempt, Run, RunStatus
+from diagnostics.runs.model import Attempt, Run
+from diagnostics.status import RunStatus
 
 
 @dataclass(frozen=True, slots=True)

@@ -173,10 +173,12 @@ def _required_in(name: str, argument: Any, *, caseless: bool) -> Needles | None:
         case "BRANCH":
             each = [_required(branch, caseless=caseless) for branch in argument[1]]
             known = [one for one in each if one is not None]
-            if len(known) < len(each) or len({one.caseless for one in known}) != 1:
+            if len(known) < len(each):
                 return None
-            texts = dict.fromkeys(text for one in known for text in one.texts)
-            return Needles(tuple(texts), known[0].caseless)
+            if any(one.caseless for one in known):
+                lower = dict.fromkeys(text.lower() for one in known for text in one.texts)
+                return Needles(tuple(lower), caseless=True)
+            return Needles(tuple(dict.fromkeys(text for one in known for text in one.texts)))
         case _:
             return None
 

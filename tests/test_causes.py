@@ -205,8 +205,8 @@ def test_an_error_in_a_loader_worker_is_told_with_the_workers_own_traceback():
     log = TRAINING + traceback(
         "ValueError: Caught ValueError in DataLoader worker process 0.\n"
         "Original Traceback (most recent call last):\n"
-        f'  File "{SITE}/torch/utils/data/_utils/worker.py", line 351, in _worker_loop\n'
-        "    data = fetcher.fetch(index)\n"
+        f'  File "{SITE}/torch/utils/data/_utils/fetch.py", line 52, in fetch\n'
+        "    data = [self.dataset[idx] for idx in batch]\n"
         "ValueError: image is broken"
     )
 

@@ -20,7 +20,8 @@ from diagnostics.observations import (
     TrainStep,
 )
 from diagnostics.ruleset import RuleSet
-from diagnostics.runs.model import Attempt, Outcome, Run, RunStatus
+from diagnostics.runs.model import Attempt, Outcome, Run
+from diagnostics.status import RunStatus
 
 RULES = RuleSet(())
 RUN = Run("out", None, Path("/runs"), None, None)

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from diagnostics.casebook import Case, case_files, read_cases, run_case
-from diagnostics.ruleset import Rule, bundled_rules, load_rules
+from diagnostics.rule_reader import Rule
+from diagnostics.ruleset import bundled_rules, load_rules
 from diagnostics.sources.dataset import look
 
 RULES = load_rules()

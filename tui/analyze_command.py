@@ -6,20 +6,19 @@ Only what a post-mortem needs is imported: on a small run that takes most of the
 import argparse
 import json
 import sys
-from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from diagnostics.errors import LlamavetError, RunError
 from diagnostics.findings import Language, Severity
 from diagnostics.postmortem import PostMortem, examine_remains
 from diagnostics.report.model import Report, describe_changes
-from diagnostics.ruleset import RuleSet, load_rules, rule_roots
+from diagnostics.ruleset import RuleSet
 from diagnostics.runs.gather import Gathered, gather
 from diagnostics.runs.log_parts import check_readable
 from diagnostics.runs.mended import write_mended
 from diagnostics.runs.remains import Remains
+from tui.loaded_rules import rules_or_warn
 
 DONE, FOUND, UNREADABLE = 0, 1, 2
 NEVER = "never"
@@ -56,7 +55,7 @@ def analyze(args: argparse.Namespace) -> int:
 
 
 def _examine_all(args: argparse.Namespace, gathered: Gathered, told: _Told) -> None:
-    rules = _rules(getattr(args, "rules", None) or ())
+    rules = rules_or_warn(args.rules)
     optional = gathered.expanded and len(gathered.runs) > 1
     unknown: list[str] = []
     for left in gathered.runs:
@@ -160,13 +159,6 @@ def _say(line: str) -> None:
     if hasattr(sys.stderr, "reconfigure"):
         sys.stderr.reconfigure(errors="backslashreplace")
     sys.stderr.write(f"llamavet: {line}\n")
-
-
-def _rules(folders: Iterable[Path]) -> RuleSet:
-    rules = load_rules(rule_roots(tuple(folders)))
-    for fault in rules.faults:
-        _say(f"{fault} (this rule is left out)")
-    return rules
 
 
 def _passes(worst: int, fail_on: str) -> bool:

@@ -54,7 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
     _launch_commands(command)
     _analyze_command(command)
 
-    fix = command("fix", "Show the fixes of a run as diffs; apply one with --apply or --relaunch.")
+    fix = command("fix", "Show the fixes of a run as diffs; --relaunch applies one and relaunches.")
     fix.add_argument("target", metavar="DIR|PID|LOG|RUN")
     fix.add_argument("--fix", metavar="ID", help="which fix (default: the first)")
     fix.add_argument("--relaunch", action="store_true", help="apply it and relaunch the run")
@@ -141,6 +141,7 @@ def _analyze_command(command: Callable[[str, str], argparse.ArgumentParser]) -> 
         help="the same as --fail-on never",
     )
     _language_option(analyze)
+    _rules_option(analyze)
     analyze.set_defaults(do=later("tui.analyze_command", "analyze"))
 
 
@@ -184,29 +185,44 @@ def _screen_options(parser: argparse.ArgumentParser) -> None:
         "--read-only", action="store_true", help="forbid every write, launch and signal"
     )
     _language_option(parser)
+    _rules_option(parser)
 
 
 def _report_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", choices=["text", "json"], default="text")
     _language_option(parser)
+    _rules_option(parser)
 
 
 def _language_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lang", choices=["en", "zh"], default=default_language().value)
 
 
+def _rules_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--rules",
+        action="append",
+        type=Path,
+        default=[],
+        metavar="DIR",
+        help="a folder of rules of your own, which win over ours (may be given again)",
+    )
+
+
 def _rules_commands(parser: argparse.ArgumentParser) -> None:
     parts = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     listing = parts.add_parser("list", help="all rules, a line each")
     _report_options(listing)
-    listing.set_defaults(do=later("tui.commands", "rules_list"))
+    listing.set_defaults(do=later("tui.rule_commands", "rules_list"))
     show = parts.add_parser("show", help="one rule, explained")
     show.add_argument("id")
-    _language_option(show)
-    show.set_defaults(do=later("tui.commands", "rules_show"))
+    _rules_option(show)
+    show.set_defaults(do=later("tui.rule_commands", "rules_show"))
     test = parts.add_parser("test", help="run the cases beside the rules")
-    test.add_argument("folders", nargs="*", type=Path, help="your own rules (default: ours)")
-    test.set_defaults(do=later("tui.commands", "rules_test"))
+    test.add_argument("paths", nargs="*", type=Path, help="your own rules (default: all)")
+    test.set_defaults(do=later("tui.rule_commands", "rules_test"))
+    schema = parts.add_parser("schema", help="the JSON Schema of rule files, for editors")
+    schema.set_defaults(do=later("tui.rule_commands", "rules_schema"))
 
 
 def _seconds(text: str) -> float:

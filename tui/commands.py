@@ -9,16 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from diagnostics.casebook import case_files, read_cases, run_case
 from diagnostics.config.effective import EffectiveConfig
 from diagnostics.demo.gpu import SIMULATED_GPU
 from diagnostics.demo.project import launch_argv, make_project
-from diagnostics.errors import LlamavetError, RunError
+from diagnostics.errors import RunError
 from diagnostics.findings import Finding, Fix, Language, Safety
 from diagnostics.fixes import plan
 from diagnostics.monitor import Watcher
 from diagnostics.postmortem import examine
-from diagnostics.ruleset import RuleSet, bundled_rules, load_rules
 from diagnostics.runs.heal import heal
 from diagnostics.runs.launcher import LocalLauncher
 from diagnostics.runs.model import Run
@@ -29,18 +27,10 @@ from diagnostics.runs.store import attempts
 from diagnostics.runs.treatment import carry_out
 from diagnostics.runs.treatment import undo as put_back
 from diagnostics.runs.watching import make_watcher, refreshed_group
-from diagnostics.sources.dataset import look
 from tui import plain
+from tui.loaded_rules import rules_or_warn
 
 DONE, FAILED = 0, 1
-
-
-def rules_or_warn() -> RuleSet:
-    """Load the rules; a broken one is told on stderr and left out."""
-    rules = load_rules()
-    for fault in rules.faults:
-        print(f"llamavet: {fault} (this rule is left out)", file=sys.stderr)
-    return rules
 
 
 def dashboard(args: argparse.Namespace) -> int:
@@ -118,7 +108,7 @@ def _see_through(args: argparse.Namespace, started: Run) -> int:
 
 def _watcher(args: argparse.Namespace, one: Run) -> Watcher:
     return make_watcher(
-        one, interval_s=args.interval, rules=rules_or_warn(), read_only=args.read_only
+        one, interval_s=args.interval, rules=rules_or_warn(args.rules), read_only=args.read_only
     )
 
 
@@ -132,7 +122,7 @@ def _open(args: argparse.Namespace, one: Run | None) -> int:
     from tui.wiring import LocalServices  # noqa: PLC0415 - the same
 
     services = LocalServices(
-        rules_or_warn(),
+        rules_or_warn(args.rules),
         interval_s=args.interval,
         read_only=args.read_only,
         language=Language(args.lang),
@@ -149,7 +139,7 @@ def fix(args: argparse.Namespace) -> int:
     """Show a run's fixes as diffs, or apply one and relaunch."""
     language = Language(args.lang)
     one = resolve(args.target)
-    found = examine(one, rules_or_warn())
+    found = examine(one, rules_or_warn(args.rules))
     choices = [(item, remedy) for item in found.diagnosis.findings for remedy in item.fixes]
     if args.fix is not None:
         choices = [pair for pair in choices if pair[1].id == args.fix]
@@ -276,53 +266,3 @@ def _run_row(one: Run) -> dict[str, Any]:
         "output_dir": str(one.output_dir) if one.output_dir is not None else None,
         "log": str(one.log_path) if one.log_path is not None else None,
     }
-
-
-def rules_list(args: argparse.Namespace) -> int:
-    """List all rules."""
-    rules = rules_or_warn().rules
-    if args.format == "json":
-        print(json.dumps([{"id": r.id, "severity": r.severity.label} for r in rules]))
-        return DONE
-    for rule in rules:
-        print(f"{rule.id:<26} {rule.severity.label:<9} {rule.title.to(Language(args.lang))}")
-    return DONE
-
-
-def rules_show(args: argparse.Namespace) -> int:
-    """Explain one rule."""
-    language = Language(args.lang)
-    rule = next((r for r in rules_or_warn().rules if r.id == args.id), None)
-    if rule is None:
-        raise LlamavetError(f"{args.id}: no such rule", remedy="`llamavet rules list` has them all")
-    print(f"{rule.id} ({rule.severity.label}): {rule.title.to(language)}\n")
-    print(f"{rule.why.to(language)}\n")
-    for remedy in rule.fixes:
-        print(f"fix ({remedy.safety.label}): {remedy.title.to(language)}")
-        print(f"    {remedy.why.to(language)}")
-        print(f"    price: {remedy.price.to(language)}")
-    for text in rule.false_positives:
-        print(f"not to be taken for it: {text}")
-    for text in rule.references:
-        print(text)
-    print(f"\n{rule.path}")
-    return DONE
-
-
-def rules_test(args: argparse.Namespace) -> int:
-    """Run the cases beside the rules; user folders are read after the bundled rules."""
-    roots = (bundled_rules(), *args.folders)
-    rules = load_rules(roots)
-    faults = 0
-    count = 0
-    for path in case_files(tuple(args.folders) or roots):
-        for case in read_cases(path):
-            count += 1
-            for text in run_case(case, rules, look):
-                faults += 1
-                print(f"{path}: {case.name}: {text}")
-    for fault in rules.faults:
-        faults += 1
-        print(fault)
-    print(f"{count} cases, {faults} faults")
-    return FAILED if faults else DONE

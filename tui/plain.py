@@ -9,7 +9,8 @@ from diagnostics.monitor_update import MonitorUpdate, Proposal
 from diagnostics.observations import Missing
 from diagnostics.report import describe_change
 from diagnostics.runs.heal import Ended, HealEvent, Treated, until_end
-from diagnostics.runs.model import Attempt, Outcome, Run, RunStatus
+from diagnostics.runs.model import Attempt, Outcome, Run
+from diagnostics.status import RunStatus
 
 DONE, FAILED = 0, 1
 _GIB = 1024**3

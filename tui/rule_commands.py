@@ -1,8 +1,7 @@
-"""Owns `llamavet rules`: list, show, test, schema; and loading rules for every other command."""
+"""Owns `llamavet rules`: list, show, test, schema."""
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,8 +11,9 @@ from diagnostics.findings import Language
 from diagnostics.rule_fields import RuleError
 from diagnostics.rule_pages import page
 from diagnostics.rule_schema import rule_schema
-from diagnostics.ruleset import RuleSet, load_rules, rule_roots
+from diagnostics.ruleset import load_rules, rule_roots
 from diagnostics.sources.dataset import look
+from tui.loaded_rules import rules_or_warn
 
 DONE, FAILED = 0, 1
 
@@ -21,7 +21,7 @@ DONE, FAILED = 0, 1
 def rules_list(args: argparse.Namespace) -> int:
     """List all rules, those of the user too."""
     language = Language(args.lang)
-    rules = sorted(_rules(args.rules).rules, key=lambda rule: rule.id)
+    rules = sorted(rules_or_warn(args.rules).rules, key=lambda rule: rule.id)
     if args.format == "json":
         listed = [
             {
@@ -44,7 +44,7 @@ def rules_list(args: argparse.Namespace) -> int:
 
 def rules_show(args: argparse.Namespace) -> int:
     """Explain one rule."""
-    rule = next((one for one in _rules(args.rules).rules if one.id == args.id), None)
+    rule = next((one for one in rules_or_warn(args.rules).rules if one.id == args.id), None)
     if rule is None:
         raise LlamavetError(f"{args.id}: no such rule", remedy="`llamavet rules list` has them all")
     print(page(rule))
@@ -95,10 +95,3 @@ def _case_files(paths: Sequence[Path]) -> list[Path]:
     if missing:
         raise LlamavetError(f"{missing[0]}: no cases there", remedy="write some beside the rule")
     return found
-
-
-def _rules(extra: Sequence[Path]) -> RuleSet:
-    rules = load_rules(rule_roots(extra))
-    for fault in rules.faults:
-        print(f"llamavet: {fault} (this rule is left out)", file=sys.stderr)
-    return rules

@@ -112,6 +112,11 @@ class ConsoleParser:
         return found
 
     @property
+    def line(self) -> int:
+        """The number of the line that comes next, or has begun."""
+        return self._splitter.line
+
+    @property
     def knows_steps(self) -> bool:
         """Whether the training's header told how many steps an epoch has."""
         return self._clock.knows(1.0)

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ def write_atomic(path: Path, data: bytes, *, mode: int | None = None) -> None:
         StoreError: where it cannot be written; then the old file is untouched.
     """
     target = Path(os.path.realpath(path))
-    part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+    part = target.with_name(f".{target.name}.{os.urandom(4).hex()}.part")
     try:
         old = target.stat() if target.exists() else None
         wanted = old.st_mode & 0o7777 if old else (PRIVATE_FILE if mode is None else mode)

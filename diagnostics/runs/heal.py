@@ -11,9 +11,10 @@ from diagnostics.findings import Finding, Fix, Safety, Severity
 from diagnostics.monitor import LOG_SECONDS, Watcher
 from diagnostics.monitor_update import MonitorUpdate
 from diagnostics.runs.launcher import Launcher
-from diagnostics.runs.model import Run, RunStatus
+from diagnostics.runs.model import Run
 from diagnostics.runs.proposal import TreatmentPlan, propose
 from diagnostics.runs.treatment import carry_out
+from diagnostics.status import RunStatus
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 from diagnostics.findings import Diagnosis
 from diagnostics.history import Snapshot
-from diagnostics.runs.model import Attempt, Outcome, RunStatus
+from diagnostics.runs.model import Attempt, Outcome
+from diagnostics.status import RunStatus
 
 
 def judge(previous: Attempt | None, step: int | None, status: RunStatus) -> Outcome:

@@ -4,20 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from diagnostics.config.effective import EffectiveConfig
 from diagnostics.findings import KeyChange
-from diagnostics.runs.discover import RunGroup
+from diagnostics.status import RunStatus
 
-
-class RunStatus(StrEnum):
-    """How a run stands."""
-
-    RUNNING = "running"
-    FINISHED = "finished"
-    FAILED = "failed"
-    STOPPED = "stopped"
-    UNKNOWN = "unknown"
+if TYPE_CHECKING:
+    from diagnostics.runs.discover import RunGroup
 
 
 class Outcome(StrEnum):
@@ -88,7 +82,7 @@ class Run:
     log_path: Path | None
     launch: Launch | None = None
     """None where only files are known: then it can be diagnosed but not relaunched."""
-    group: RunGroup | None = None
+    group: "RunGroup | None" = None
     """Its live processes, where it was found alive."""
     record: Path | None = None
     """Its folder in the state store, where llamavet launched it."""

@@ -20,9 +20,10 @@ from diagnostics.errors import StoreError
 from diagnostics.findings import KeyChange
 from diagnostics.runs.files import make_private_folder, read_json, write_json
 from diagnostics.runs.launcher import read_handle
-from diagnostics.runs.model import Attempt, Launch, Outcome, RunStatus, Treatment
+from diagnostics.runs.model import Attempt, Launch, Outcome, Treatment
 from diagnostics.runs.processes import ProcessId, is_alive
 from diagnostics.runs.supervisor import EXIT, LAUNCH, LOG, boot_id
+from diagnostics.status import RunStatus
 
 ATTEMPT, OUTCOME, RUN = "attempt.json", "outcome.json", "run.json"
 STOP_REQUESTED = "stop-requested"

@@ -17,7 +17,7 @@ from diagnostics.errors import ConfigError, LlamavetError, RunError, StoreError
 from diagnostics.runs.discover import RunGroup
 from diagnostics.runs.files import write_atomic
 from diagnostics.runs.launcher import Launcher
-from diagnostics.runs.model import Attempt, Run, RunStatus, Treatment
+from diagnostics.runs.model import Attempt, Run, Treatment
 from diagnostics.runs.proposal import TreatmentPlan, output_dir, refreshed
 from diagnostics.runs.stop import stop_run
 from diagnostics.runs.store import (
@@ -28,6 +28,7 @@ from diagnostics.runs.store import (
     save_outcome,
     write_attempt,
 )
+from diagnostics.status import RunStatus
 
 BACKUP, TRAINER_LOG_COPY = "config.before.yaml", "trainer_log.before.jsonl"
 AFTER, PLACE, UNDONE = "config.after.yaml", "config.path", "undone"

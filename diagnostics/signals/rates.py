@@ -38,9 +38,9 @@ _OWN_SCALE = {
 _LARGE_PARAMS = 1e9
 """From this size on the bounds are as given; a smaller model bears more, by its size's root."""
 _SIZE = re.compile(r"(?<![\d.])(\d{1,4}(?:\.\d{1,3})?)\s?([BM])(?![a-z])", re.IGNORECASE)
-_UNKNOWN_SIZE, _NOT_YET_KNOWN = 10.0, 100.0
-"""What is allowed beyond where neither the log nor the model's name tells its size: most logs do,
-before the first step."""
+_UNKNOWN_SIZE = 100.0
+"""What is allowed beyond where neither the log nor the model's name tells its size: standard output
+may be held back for long, and the line that tells it with it."""
 
 
 def method_of(context: Context) -> str | None:
@@ -66,8 +66,8 @@ def size_of(context: Context) -> float | None:
     return float(match.group(1)) * (1e9 if match.group(2) in "bB" else 1e6)
 
 
-def bounds_of(context: Context) -> Bounds:
-    """Return what is usual for this training."""
+def bounds_of(context: Context, size: float | None) -> Bounds:
+    """Return what is usual for this training with a model of a size; None where it is not known."""
     usual = _USUAL.get(method_of(context) or "lora", _USUAL["lora"])
     config = context.config
     most = usual.most
@@ -79,10 +79,8 @@ def bounds_of(context: Context) -> Bounds:
         if config.value("use_muon") is True:
             most = 0.1
         most = max(most, _allowed_by_optimizer(config))
-    size = size_of(context)
     if size is None:
-        allowed = _UNKNOWN_SIZE if context.snapshot.steps else _NOT_YET_KNOWN
-        return Bounds(usual.least, most * allowed)
+        return Bounds(usual.least, most * _UNKNOWN_SIZE)
     return Bounds(usual.least, most * max(1.0, math.sqrt(_LARGE_PARAMS / size)))
 
 
@@ -128,24 +126,36 @@ def _place(config: EffectiveConfig) -> tuple[Evidence, ...]:
 
 
 def _times_most(context: Context) -> Signal | None:
+    return _times(context, size_of(context))
+
+
+def _times_if_large(context: Context) -> Signal | None:
+    """Return the rate by the usual most, taking a model of unknown size for a large one."""
+    return _times(context, size_of(context) or _LARGE_PARAMS)
+
+
+def _times(context: Context, size: float | None) -> Signal | None:
     found = rate(context)
     if found is None or not isinstance(found.value, float):
         return None
-    return Signal(found.value / bounds_of(context).most, found.evidence)
+    return Signal(found.value / bounds_of(context, size).most, found.evidence)
 
 
 def _below_least(context: Context) -> Signal | None:
     found = rate(context)
     if found is None or not isinstance(found.value, float) or not found.evidence:
         return None
-    return Signal(found.value < bounds_of(context).least, found.evidence)
+    return Signal(found.value < bounds_of(context, size_of(context)).least, found.evidence)
 
 
 SIGNALS: Mapping[str, Reader] = {
     "lr.value": rate,
     "lr.method": plain(method_of),
     "lr.model_params": plain(size_of),
-    "lr.usual_most": plain(lambda context: bounds_of(context).most),
+    "lr.usual_most": plain(
+        lambda context: bounds_of(context, size_of(context) or _LARGE_PARAMS).most
+    ),
     "lr.times_usual_most": _times_most,
+    "lr.times_usual_most_if_large": _times_if_large,
     "lr.below_usual": _below_least,
 }

@@ -2,79 +2,111 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from diagnostics.observations import Observation, RunFact, SourceFault
 from diagnostics.parsing.console import ConsoleParser
-from diagnostics.sources.tail import Tail
+from diagnostics.sources.backlog import Backlog
+from diagnostics.sources.gzipped import MAGIC, DamagedError, unpack
+from diagnostics.sources.tail import MAX_BYTES_A_POLL, Tail
 
-WHOLE_BYTES = 64 * 1024 * 1024
-HEAD_BYTES = 8 * 1024 * 1024
 CHUNK_BYTES = 1024 * 1024
+BACKLOG_BYTES_A_POLL = 256 * 1024 * 1024
+"""How much of a log that is there already is looked through at once, where it can be skimmed."""
 
 
 class ConsoleLog:
-    """Follows the file that a training's output goes to."""
+    """Follows the file that a training's output goes to.
 
-    def __init__(self, path: Path, source: str | None = None) -> None:
+    `patterns` are what rules look for in lines; with them a large log's beginning is skimmed.
+    """
+
+    def __init__(
+        self, path: Path, source: str | None = None, patterns: Sequence[str] | None = None
+    ) -> None:
         self._source = source or path.name
+        self._patterns = patterns
         self._tail = Tail(path)
         self._parser = ConsoleParser(self._source)
+        self._backlog: Backlog | None = Backlog(self._parser, patterns)
         self._fault = ""
 
     def poll(self, now: float) -> Sequence[Observation]:
         """Return what the log has shown since the last poll; a fault is told once."""
-        try:
-            chunk = self._tail.read()
-        except OSError as error:
-            reason = error.strerror or str(error)
-            if reason == self._fault:
-                return ()
-            self._fault = reason
-            return (SourceFault(now, self._source, reason),)
-        self._fault = ""
-        if chunk is None:
-            return self._parser.settle(now)
-        if not chunk.restarted:
-            return [*self._parser.feed(chunk.data, now), *self._parser.peek(now)]
-        ended = self._parser.finish(now)
-        self._parser = ConsoleParser(self._source)
-        restart = RunFact(now, self._source, 1, "restart", 0)
-        found = self._parser.feed(chunk.data, now)
-        return [*ended, restart, *found, *self._parser.peek(now)]
+        found: list[Observation] = []
+        room = BACKLOG_BYTES_A_POLL if self._patterns is not None else MAX_BYTES_A_POLL
+        while True:
+            try:
+                chunk = self._tail.read(CHUNK_BYTES if self._backlog else MAX_BYTES_A_POLL)
+            except OSError as error:
+                return [*found, *self._failed(error, now)]
+            self._fault = ""
+            if chunk is not None and chunk.restarted:
+                found += self._restart(now)
+            data = b"" if chunk is None else chunk.data
+            room -= len(data)
+            if self._backlog is None:
+                found += self._parser.feed(data, now)
+            else:
+                found += self._backlog.feed(data, now)
+                if len(data) == CHUNK_BYTES and room > 0:
+                    continue
+                if len(data) < CHUNK_BYTES:
+                    found += self._backlog.close(now)
+                    self._backlog = None
+            if chunk is None:
+                return [*found, *self._parser.settle(now)]
+            return [*found, *self._parser.peek(now)]
 
     def close(self) -> None:
         """Close the file."""
         self._tail.close()
 
+    def _failed(self, error: OSError, now: float) -> Sequence[Observation]:
+        reason = error.strerror or str(error)
+        if reason == self._fault:
+            return ()
+        self._fault = reason
+        return (SourceFault(now, self._source, reason),)
 
-def read_console(path: Path, at: float, source: str | None = None) -> Iterator[Observation]:
-    """Read a log that has ended; of a very large one its beginning and its end.
+    def _restart(self, now: float) -> Iterator[Observation]:
+        """End the file that was followed; another begins."""
+        if self._backlog is not None:
+            yield from self._backlog.close(now)
+        yield from self._parser.finish(now)
+        self._parser = ConsoleParser(self._source)
+        self._backlog = Backlog(self._parser, self._patterns)
+        yield RunFact(now, self._source, 1, "restart", 0)
+
+
+def read_console(
+    path: Path, at: float, source: str | None = None, patterns: Sequence[str] | None = None
+) -> Iterator[Observation]:
+    """Read a log that has ended; one that was packed with gzip, too.
+
+    `patterns` are what rules look for in lines; with them a large log is read much faster. What
+    cannot be unpacked is a fault, after all that could be.
 
     Raises:
         OSError: it cannot be read.
     """
     name = source or path.name
+    parser = ConsoleParser(name)
+    backlog = Backlog(parser, patterns)
+    fault = ""
     with path.open("rb") as file:
-        size = file.seek(0, 2)
-        file.seek(0)
-        parser = ConsoleParser(name)
-        if size > WHOLE_BYTES:
-            yield from parser.feed(file.read(HEAD_BYTES), at)
-            start = size - (WHOLE_BYTES - HEAD_BYTES)
-            line = 1 + _newlines(path, start)
-            file.seek(start)
-            line += file.readline(CHUNK_BYTES).endswith(b"\n")
-            yield from parser.jump(line, at)
-        while data := file.read(CHUNK_BYTES):
-            yield from parser.feed(data, at)
-        yield from parser.finish(at)
+        try:
+            for data in _content(file):
+                yield from backlog.feed(data, at)
+        except DamagedError as error:
+            fault = str(error)
+    yield from backlog.close(at)
+    yield from parser.finish(at)
+    if fault:
+        yield SourceFault(at, name, fault)
 
 
-def _newlines(path: Path, end: int) -> int:
-    """Count the newlines in the first `end` bytes."""
-    count = 0
-    with path.open("rb") as file:
-        while end > 0 and (data := file.read(min(end, CHUNK_BYTES))):
-            count += data.count(b"\n")
-            end -= len(data)
-    return count
+def _content(file: BinaryIO) -> Iterator[bytes]:
+    packed = file.read(len(MAGIC)) == MAGIC
+    file.seek(0)
+    return unpack(file) if packed else iter(lambda: file.read(CHUNK_BYTES), b"")

@@ -29,7 +29,7 @@ class Tail:
         self._offset = 0
         self._restarted = False
 
-    def read(self) -> Chunk | None:
+    def read(self, most_bytes: int = MAX_BYTES_A_POLL) -> Chunk | None:
         """Return new bytes, or None where there are none.
 
         Raises:
@@ -46,7 +46,7 @@ class Tail:
                 self.close()
                 self._offset, self._restarted = 0, True  # its number may be given out again
                 descriptor = self._open()
-            return self._next(descriptor)
+            return self._next(descriptor, most_bytes)
         except OSError:
             self.close()  # a stale handle of a network file system never recovers
             raise
@@ -72,8 +72,8 @@ class Tail:
         self._descriptor = descriptor
         return descriptor
 
-    def _next(self, descriptor: int) -> Chunk | None:
-        data = os.pread(descriptor, MAX_BYTES_A_POLL, self._offset)
+    def _next(self, descriptor: int, most_bytes: int) -> Chunk | None:
+        data = os.pread(descriptor, most_bytes, self._offset)
         restarted, self._restarted = self._restarted, False
         self._offset += len(data)
         modified_at = os.fstat(descriptor).st_mtime

@@ -83,4 +83,5 @@ class TrainerLog:
                 learning_rate=row.learning_rate,
                 epoch=row.epoch,
                 extra=extra,
+                elapsed_s=row.elapsed_s,
             )

@@ -9,7 +9,8 @@ from diagnostics.findings import Diagnosis, Finding, Severity, Text
 from diagnostics.history import Snapshot
 from diagnostics.observations import MemoryDevice, MemoryPhase, OutOfMemory, RunEnded
 from diagnostics.runs.ledger import assess, judge
-from diagnostics.runs.model import Attempt, Outcome, RunStatus
+from diagnostics.runs.model import Attempt, Outcome
+from diagnostics.status import RunStatus
 
 FINISHED, RUNNING = RunStatus.FINISHED, RunStatus.RUNNING
 FAILED, STOPPED, UNKNOWN = RunStatus.FAILED, RunStatus.STOPPED, RunStatus.UNKNOWN

@@ -12,7 +12,7 @@ import pytest
 from diagnostics.config.unset import UNSET
 from diagnostics.errors import StoreError
 from diagnostics.findings import KeyChange
-from diagnostics.runs.model import Launch, Outcome, RunStatus, Treatment
+from diagnostics.runs.model import Launch, Outcome, Treatment
 from diagnostics.runs.processes import identify
 from diagnostics.runs.store import (
     attempts,
@@ -26,6 +26,7 @@ from diagnostics.runs.store import (
     state_folder,
 )
 from diagnostics.runs.supervisor import boot_id
+from diagnostics.status import RunStatus
 
 
 @pytest.fixture(autouse=True)

@@ -11,13 +11,14 @@ import pytest
 from diagnostics.errors import ConfigError, LlamavetError, RunError, StoreError
 from diagnostics.findings import Fix, KeyChange, Safety, Text
 from diagnostics.runs.launcher import LocalLauncher, RunHandle, read_handle
-from diagnostics.runs.model import Launch, Run, RunStatus
+from diagnostics.runs.model import Launch, Run
 from diagnostics.runs.processes import identify, is_alive
 from diagnostics.runs.proposal import propose, propose_stop
 from diagnostics.runs.resolve import effective_config
 from diagnostics.runs.store import attempts
 from diagnostics.runs.treatment import carry_out, undo
 from diagnostics.runs.watching import adopted
+from diagnostics.status import RunStatus
 from tests.runs.standins import MARK, Standins, as_nobody, wait_until
 
 BEFORE = (

@@ -33,7 +33,8 @@ from diagnostics.observations import (
     RunEnded,
     TrainStep,
 )
-from diagnostics.runs.model import Attempt, Launch, Outcome, Run, RunStatus, Treatment
+from diagnostics.runs.model import Attempt, Launch, Outcome, Run, Treatment
+from diagnostics.status import RunStatus
 
 GIB = 2**30
 START = 1_700_000_000.0

@@ -7,7 +7,7 @@ from rich.cells import cell_len
 from diagnostics.errors import RunError
 from diagnostics.findings import Diagnosis, Language
 from diagnostics.observations import GpuUnavailable, Missing
-from diagnostics.runs.model import RunStatus
+from diagnostics.status import RunStatus
 from tests.tui.fakes import (
     FREE,
     HALVE,

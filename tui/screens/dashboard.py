@@ -16,7 +16,8 @@ from textual.worker import Worker, WorkerState
 from diagnostics.findings import Finding, Fix, Safety
 from diagnostics.history import Snapshot
 from diagnostics.monitor_update import MonitorUpdate, Proposal
-from diagnostics.runs.model import Run, RunStatus
+from diagnostics.runs.model import Run
+from diagnostics.status import RunStatus
 from tui import words
 from tui.messages import Updated
 from tui.screens.base import LlamavetScreen

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from diagnostics.config.unset import Unset
 from diagnostics.findings import KeyChange, Language
 from diagnostics.monitor_update import MonitorUpdate
-from diagnostics.runs.model import Attempt, Outcome, Run, RunStatus
+from diagnostics.runs.model import Attempt, Outcome, Run
+from diagnostics.status import RunStatus
 from tui import words
 from tui.widgets.amounts import duration, gib
 from tui.widgets.cells import Line, Role, Span, cut, cut_line, inert, width_of

@@ -6,10 +6,22 @@ fourth, eighth ... is taken; those that stand out are taken all the same.
 
 from array import array
 from collections.abc import Iterator, Sequence
+from enum import IntEnum
+from itertools import repeat
 from typing import NamedTuple
 
 _STANDING_OUT_SHARE = 8
 """At most every so-many-th one kept is one that stands out."""
+
+
+class Group(IntEnum):
+    """Which metrics a dict holds, as far as its beginning tells."""
+
+    LOSS = 0
+    EVAL = 1
+    OTHER = 2
+    V1 = 3
+    """Of the trainer that USE_V1 chooses: a record and no dict."""
 
 
 class Row(NamedTuple):
@@ -18,24 +30,26 @@ class Row(NamedTuple):
     start: int
     """Where in the log it begins."""
     line: int
+    group: Group
     number: int
-    """How many came before it."""
+    """How many of its group came before it."""
     text: bytes
     bar: bytes
     """The last bar before it."""
 
 
 class Rows:
-    """The dicts of one kind, in order."""
+    """The dicts of one group, in order."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, group: Group, most: int) -> None:
+        self._group = group
         self._most = most
         self._count = 0
-        self._stride = 1
+        self.stride = 1
         self._odd = 0
         self._starts = array("q")
         self._lines = array("q")
-        self._indices = array("q")
+        self._numbers = array("q")
         self._standing_out = array("b")
         self._texts: list[bytes] = []
         self._bars: list[bytes] = []
@@ -44,49 +58,56 @@ class Rows:
         return len(self._texts)
 
     def __iter__(self) -> Iterator[Row]:
-        columns = (self._starts, self._lines, self._indices, self._texts, self._bars)
-        return map(Row, *columns)
+        return map(
+            Row,
+            self._starts,
+            self._lines,
+            repeat(self._group),
+            self._numbers,
+            self._texts,
+            self._bars,
+        )
 
     @property
     def thinned(self) -> bool:
         """Whether some are left away."""
-        return self._stride > 1
+        return self.stride > 1
 
     def choose(self, count: int, standing_out: Sequence[int] = ()) -> list[tuple[int, int]]:
-        """Return which of the next `count` dicts are to be added, each with its index."""
-        first = -self._count % self._stride
-        places = range(first, count, self._stride)
+        """Return which of the next `count` dicts are to be added, each with its number."""
+        first = -self._count % self.stride
+        places = range(first, count, self.stride)
         chosen = sorted({*places, *standing_out}) if standing_out else places
         found = [(place, self._count + place) for place in chosen]
         self._count += count
         return found
 
-    def add(self, row: Row) -> None:
+    def add(self, start: int, line: int, number: int, text: bytes, bar: bytes) -> None:
         """Keep one that was chosen."""
-        stands_out = row.number % self._stride != 0
+        stands_out = number % self.stride != 0
         if stands_out and self._odd >= self._most // _STANDING_OUT_SHARE:
             return
         self._odd += stands_out
-        self._starts.append(row.start)
-        self._lines.append(row.line)
-        self._indices.append(row.number)
+        self._starts.append(start)
+        self._lines.append(line)
+        self._numbers.append(number)
         self._standing_out.append(stands_out)
-        self._texts.append(row.text)
-        self._bars.append(row.bar)
+        self._texts.append(text)
+        self._bars.append(bar)
         if len(self._texts) > self._most:
             self._thin()
 
     def _thin(self) -> None:
-        self._stride *= 2
+        self.stride *= 2
         flags = self._standing_out
         kept = [
             place
-            for place, index in enumerate(self._indices)
-            if index % self._stride == 0 or flags[place]
+            for place, number in enumerate(self._numbers)
+            if number % self.stride == 0 or flags[place]
         ]
         self._starts = array("q", [self._starts[place] for place in kept])
         self._lines = array("q", [self._lines[place] for place in kept])
-        self._indices = array("q", [self._indices[place] for place in kept])
+        self._numbers = array("q", [self._numbers[place] for place in kept])
         self._standing_out = array("b", [flags[place] for place in kept])
         self._texts = [self._texts[place] for place in kept]
         self._bars = [self._bars[place] for place in kept]

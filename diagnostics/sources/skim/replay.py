@@ -1,0 +1,79 @@
+"""Owns giving what was kept of a log to the ordinary parser: in order, each byte at most once."""
+
+import re
+from collections.abc import Iterable, Iterator
+
+from diagnostics.course import MAX_PACE_POINTS
+from diagnostics.observations import Observation
+from diagnostics.parsing.bars import Bar, clock_seconds
+from diagnostics.parsing.console import ConsoleParser, SkimmedMetrics
+from diagnostics.sources.skim.blocks import Window
+from diagnostics.sources.skim.rows import Row
+
+_PIECE_BYTES = 256 * 1024
+_BAR = re.compile(rb" *(\d{1,15})/(\d{1,15}) \[([\d:]{1,16})")
+
+
+class Replay:
+    """Feeds one parser; `rows` is how many metrics there are to be."""
+
+    def __init__(self, parser: ConsoleParser, at: float, rows: int) -> None:
+        self._parser = parser
+        self._at = at
+        self._every = 1 + rows // MAX_PACE_POINTS
+        """Of so many bars beside metrics one is told, for the pace."""
+        self._fed = -1
+        self._within = False  # whether it was fed since the last jump
+        self._numbers: dict[int, int] = {}
+        self._seen = 0
+
+    def run(self, items: Iterable[Window | Row]) -> Iterator[Observation]:
+        """Feed windows and metrics; they are in order of their places."""
+        for item in items:
+            if isinstance(item, Window):
+                yield from self._window(item)
+            elif self._parser.knows_steps:
+                yield from self._row(item)
+            else:
+                before = b"\r" + item.bar + b"\r" if item.bar else b""
+                end = item.start + len(item.text)
+                yield from self._window(Window(item.start, end, item.line, item.text, before))
+
+    def _window(self, window: Window) -> Iterator[Observation]:
+        data = window.data
+        if window.start > self._fed:
+            yield from self._jump(window.line)
+            if window.before:
+                yield from self._parser.feed(window.before, self._at)
+        else:
+            data = data[self._fed - window.start :]
+        for begin in range(0, len(data), _PIECE_BYTES):
+            yield from self._parser.feed(data[begin : begin + _PIECE_BYTES], self._at)
+        if data:
+            self._fed = window.end
+            self._within = True
+
+    def _row(self, row: Row) -> Iterator[Observation]:
+        if row.start < self._fed:
+            return
+        if self._within:
+            yield from self._jump(row.line)
+        passed_over = row.number - self._numbers.get(row.group, -1) - 1
+        self._numbers[row.group] = row.number
+        self._seen += 1
+        text = row.text.decode("utf-8", "replace")
+        shown = self._seen % self._every == 0
+        point = SkimmedMetrics(text, row.line, _bar_of(row.bar), shown, passed_over)
+        yield from self._parser.skim(point, self._at)
+
+    def _jump(self, line: int) -> Iterator[Observation]:
+        yield from self._parser.jump(line, self._at)
+        self._within = False
+
+
+def _bar_of(text: bytes) -> Bar | None:
+    match = _BAR.match(text) if text else None
+    if match is None:
+        return None
+    done, total, elapsed = match.groups()
+    return Bar("", int(done), int(total), clock_seconds(elapsed.decode()), None, 0, 0)

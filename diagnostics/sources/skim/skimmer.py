@@ -1,0 +1,456 @@
+"""Owns the look through the middle of a large log, block by block, and what is kept of it.
+
+What is kept is bounded: of lines that are alike the first and the last, of metrics every second
+one, again and again.
+"""
+
+import re
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+
+from diagnostics.history import MAX_POINTS
+from diagnostics.observations import Observation
+from diagnostics.parsing.console import ConsoleParser
+from diagnostics.parsing.lines import MAX_LINE_BYTES
+from diagnostics.patterns import PatternSet
+from diagnostics.sources.skim.blocks import Block, Window, first_break, newlines
+from diagnostics.sources.skim.queries import (
+    BEGUN,
+    DICT,
+    EPOCH,
+    SAMPLE,
+    SLOTS,
+    Kind,
+    sought,
+)
+from diagnostics.sources.skim.replay import Replay
+from diagnostics.sources.skim.rows import Group, Row, Rows
+from diagnostics.sources.skim.scanning import Query, Scanner, make_scanner
+
+_BREAKS = b"\r\n"
+_QUOTE = ord("'")
+_LONG_LINE = 2 * MAX_LINE_BYTES
+_MAX_DICT = 16_100
+_MAX_BAR = 400
+_MAX_BARS = 4
+_BAR_NEAR = 256
+_AROUND = 400
+"""How much of what follows metrics is kept where no header tells their steps."""
+_MEMORY_AFTER = 1024
+_SIGNATURE = 120
+_MAX_PINNED = 4096
+_BAR_HEAD = 48
+_MAX_TOTALS = 64
+_MAX_ODD = 32
+"""Losses that stand out, in one block."""
+_ESCAPE = re.compile(rb"\[[0-?]{0,64}[ -/]{0,16}[@-~]|\][^\x07\x1b\r\n]{0,512}\x07|")
+_PIECES = re.compile(rb"[\r\n]+")
+_TOTAL = re.compile(rb"\| *\d{1,15}/(\d{1,15}) \[")
+_COUNTS = re.compile(rb" *\d{1,15}/(\d{1,15}) \[")
+_EXCEPTION = re.compile(rb"[\r\n](?:\[rank\d+\]: ?)?(?P<text>[A-Za-z_][^\r\n]{0,160})")
+_DIGITS = re.compile(rb"\d+")
+_SAMPLE_HEAD = re.compile(
+    rb"(?:\[rank\d+\]: ?)?(?:(?:training|eval|validation|predict) example:\s*$"
+    rb"|(?:(?:chosen|rejected|kl|target)_)?(?:input_ids|label_ids):\s)"
+)
+_SAMPLE_ENDS = re.compile(
+    rb"[\r\n](?:\[[A-Z]{4,8}\||\[rank\d+\]:|\d\d/\d\d/\d{4} |\[\d{4}-|[^\r\n]{0,120}\d%\|"
+    rb"|\{'[\w/. -]{1,80}': '?-?[\dni]|\*{5} |\S+: line \d+: |\S{1,400}\.py:\d+: \w*Warning: "
+    rb"|(?:Killed|Terminated|Aborted|Bus error|Segmentation fault)(?: +\(core dumped\))?[\r\n]"
+    rb"|terminate called|Detected ZeRO|Time to load |Using \S+ as PyTorch"
+    rb"|Traceback \(most recent call last\):\r?\n\s+File \"[^\"\r\n]*(?:llama|llmtuner"
+    rb"|site-packages|dist-packages|runpy|/bin/|src/train|src/export))"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much is looked at and kept; tests use smaller ones."""
+
+    block_bytes: int = 256 * 1024
+    """Small enough for a processor's cache."""
+    ahead_bytes: int = 32 * 1024
+    """What follows a place that was found is looked at up to here."""
+    failure_bytes: int = 24 * 1024
+    """Of a traceback with its message."""
+    message_bytes: int = 8 * 1024
+    header_bytes: int = 4 * 1024
+    before_bytes: int = 64 * 1024
+    """In what came before bars are looked for, to know the step and the phase."""
+    sample_bytes: int = 1024 * 1024
+    windows_bytes: int = 12 * 1024 * 1024
+    max_rows: int = MAX_POINTS
+    max_kinds: int = 1024
+    """Different errors told apart."""
+
+
+@dataclass(slots=True)
+class _Slots:
+    """The first and the last windows of what is alike."""
+
+    most: int
+    first: list[Window] = field(default_factory=list)
+    last: deque[Window] = field(default_factory=deque)
+
+    @property
+    def full(self) -> bool:
+        """Whether only the last ones change."""
+        return len(self.first) >= self.most
+
+    def add(self, window: Window) -> int:
+        """Keep a window; return by how many bytes what is kept has grown."""
+        grown = len(window.data)
+        if not self.full:
+            self.first.append(window)
+            return grown
+        self.last.append(window)
+        if len(self.last) > self.most:
+            grown -= len(self.last.popleft().data)
+        return grown
+
+
+class Skimmer:
+    """Takes the middle of one log in; `replay` gives back what it showed.
+
+    Args:
+        patterns: what rules look for in lines.
+        line: the number of the line that begins with the first byte.
+        around: whether metrics are kept with what follows them, which tells their steps where no
+            header does.
+    """
+
+    def __init__(
+        self,
+        patterns: Sequence[str],
+        line: int,
+        *,
+        around: bool = False,
+        limits: Limits | None = None,
+        make: Callable[[Sequence[Query]], Scanner] = make_scanner,
+    ) -> None:
+        self._limits = limits or Limits()
+        self._patterns = PatternSet(patterns)
+        self._around = around
+        self._sought = sought(self._patterns)
+        self._kinds = self._sought.kinds
+        self._scanner = make(self._sought.queries)
+        self._rows = [Rows(group, self._limits.max_rows) for group in Group]
+        self._usual: tuple[set[bytes], set[bytes]] = (set(), set())
+        self._total = b""
+        self._slots: dict[tuple[int, bytes], _Slots] = {}
+        self._latest: dict[int, Window] = {}
+        self._pinned: dict[int, Window] = {}
+        self._sample: Window | None = None
+        self._kept_bytes = 0
+        self._earlier = b""
+        self._data = b""  # begins with a line
+        self._base = 0  # where in the log it begins
+        self._line = line
+        self._within_line = False  # unless it goes on with one that is too long
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes in."""
+        if b"\0" in data:
+            data = data.replace(b"\0", b"")
+        if b"\x1b" in data:
+            data = _without_escapes(data)
+        self._data = self._data + data if self._data else data
+        if len(self._data) >= self._limits.block_bytes + self._limits.ahead_bytes:
+            self._look()
+
+    def replay(self, parser: ConsoleParser, tail: bytes, at: float) -> Iterator[Observation]:
+        """Give the parser what was kept, and at last all that was not looked at, and the tail."""
+        if self._sample is not None:
+            self._pinned[self._sample.start] = self._sample
+        windows = dict(self._pinned)
+        for slots in self._slots.values():
+            for window in chain(slots.first, slots.last):
+                before = windows.get(window.start)
+                if before is None or len(before.data) < len(window.data):
+                    windows[window.start] = window
+        self._data += tail
+        if self._within_line:
+            self._skip_line()
+        rest = Window(self._base, self._base + len(self._data), self._line, self._data)
+        items: list[Window | Row] = [*windows.values(), *chain.from_iterable(self._rows), rest]
+        items.sort(key=lambda item: item.start)
+        yield from Replay(parser, at, sum(map(len, self._rows))).run(items)
+
+    def _look(self) -> None:
+        """Look through all lines but the last ones, which may belong to what was found."""
+        if self._within_line:
+            self._skip_line()
+        data = self._data
+        horizon = len(data) - self._limits.ahead_bytes
+        if horizon <= 0:
+            return
+        limit = 1 + max(data.rfind(b"\n", 0, horizon), data.rfind(b"\r", 0, horizon))
+        if limit == 0:
+            if horizon < _LONG_LINE:
+                return
+            limit, self._within_line = horizon, True
+        self._take(Block(data, limit, self._line, self._base))
+        self._pass(limit)
+
+    def _skip_line(self) -> None:
+        """Pass over what is left of a line that is too long: only its beginning counts."""
+        skipped = first_break(self._data)
+        self._within_line = skipped is None
+        if self._sample is not None and skipped is not None:
+            self._sample.data += b"\n" * newlines(self._data[:skipped])
+            self._sample.end = self._base + skipped
+        self._pass(len(self._data) if skipped is None else skipped)
+
+    def _pass(self, count: int) -> None:
+        passed, self._data = self._data[:count], self._data[count:]
+        self._line += newlines(passed)
+        self._base += count
+        near = self._limits.before_bytes
+        self._earlier = passed[-near:] if count >= near else (self._earlier + passed)[-near:]
+
+    def _take(self, block: Block) -> None:
+        found = self._scanner.scan(block.data)
+        block.samples = self._samples(block, found)
+        routine = {
+            query: found[query]
+            for query, kind in enumerate(self._kinds)
+            if kind is Kind.ROUTINE and found[query]
+        }
+        for query, ends in enumerate(found):
+            if not ends:
+                continue
+            match self._kinds[query]:
+                case Kind.RULE:
+                    self._take_rule(block, query, ends)
+                case Kind.FAILURE | Kind.MEMORY:
+                    self._take_failures(block, query, ends, routine)
+                case Kind.HEADER | Kind.EXIT:
+                    for window in self._windows(block, query, ends):
+                        self._keep(query, b"", window)
+                case _:
+                    pass
+        for query, ends in routine.items():
+            self._take_routine(block, query, ends)
+        self._take_metrics(block, block.ended(found[DICT]), block.ended(found[EPOCH]))
+
+    def _keep(self, query: int, signature: bytes, window: Window) -> None:
+        if (query, signature) not in self._slots and len(self._slots) >= self._limits.max_kinds:
+            signature = b""
+        slots = self._slots.setdefault((query, signature), _Slots(SLOTS[self._kinds[query]]))
+        if self._kept_bytes > self._limits.windows_bytes:
+            window.before = b""
+            window.data = window.data[: first_break(window.data)]
+        self._kept_bytes += slots.add(window)
+
+    def _windows(self, block: Block, query: int, ends: Sequence[int]) -> Iterator[Window]:
+        """Yield the lines of some places, each once, with as much as the kind of place needs."""
+        after = self._limits.header_bytes if self._kinds[query] is not Kind.ROUTINE else 0
+        for start, end in block.lines(ends):
+            stop = block.line_end(min(end + after, len(block.data))) if after else end
+            yield block.window(start, stop)
+
+    def _take_routine(self, block: Block, query: int, ends: Sequence[int]) -> None:
+        """Keep the first such lines, and the last."""
+        ends = block.ended(ends)
+        if query != BEGUN:
+            self._take_ends(block, query, b"", ends)
+            return
+        by_total: dict[bytes, list[int]] = {}
+        for end in ends:
+            match = _TOTAL.search(block.data, max(0, end - _BAR_HEAD), end)
+            by_total.setdefault(b"" if match is None else match[1], []).append(end)
+        for total, some in list(by_total.items())[:_MAX_TOTALS]:
+            self._take_ends(block, query, total, some)
+
+    def _take_ends(self, block: Block, query: int, signature: bytes, ends: Sequence[int]) -> None:
+        most = SLOTS[Kind.ROUTINE]
+        known = (query, signature) in self._slots
+        few = ends[-most:] if known else [*ends[:most], *ends[most:][-most:]]
+        for window in self._windows(block, query, few):
+            self._keep(query, signature, window)
+            self._latest[query] = window
+
+    def _take_failures(
+        self,
+        block: Block,
+        query: int,
+        ends: Sequence[int],
+        routine: Mapping[int, Sequence[int]],
+    ) -> None:
+        """Keep the first and the last of those that are alike, and what tells their phase."""
+        alike: dict[bytes, list[tuple[int, int]]] = {}
+        for start, end in block.lines(ends):
+            if self._kinds[query] is Kind.FAILURE:
+                stop, signature = self._failure_end(block, start)
+            else:
+                stop = block.line_end(min(end + _MEMORY_AFTER, len(block.data)))
+                signature = block.data[start:end]
+            signature = _DIGITS.sub(b"", signature.strip())[:_SIGNATURE]
+            alike.setdefault(signature, []).append((start, stop))
+        most = SLOTS[self._kinds[query]]
+        for signature, places in alike.items():
+            known = (query, signature) in self._slots
+            few = places[-most:] if known else [*places[:most], *places[most:][-most:]]
+            for start, stop in few:
+                window = block.window(start, stop)
+                window.before = self._bars_before(block, start)
+                self._keep(query, signature, window)
+                self._pin(block, start, routine)
+
+    def _failure_end(self, block: Block, start: int) -> tuple[int, bytes]:
+        """Return where a traceback with its message surely ends, and its exception."""
+        last = min(start + self._limits.failure_bytes, len(block.data))
+        match = _EXCEPTION.search(block.data, start + 1, last)
+        if match is None:
+            return block.line_end(last), b""
+        return block.line_end(min(match.end() + self._limits.message_bytes, last)), match["text"]
+
+    def _pin(self, block: Block, start: int, routine: Mapping[int, Sequence[int]]) -> None:
+        """Keep the latest line of each routine kind before a failure: they tell the phase."""
+        for query, window in self._latest.items():
+            if query not in routine or routine[query][0] > start:
+                self._pinned[window.start] = window
+        for query, ends in routine.items():
+            place = bisect_right(ends, start)
+            if place:
+                for window in self._windows(block, query, [ends[place - 1]]):
+                    self._pinned[window.start] = window
+        while len(self._pinned) > _MAX_PINNED:
+            del self._pinned[next(iter(self._pinned))]
+
+    def _bars_before(self, block: Block, start: int) -> bytes:
+        """Return the last bar of each length that stands before a place."""
+        near = (self._earlier + block.data[:start])[-self._limits.before_bytes :]
+        bars: dict[bytes, bytes] = {}
+        for piece in _PIECES.split(near):
+            match = _TOTAL.search(piece) if b"%|" in piece else None
+            if match is not None:
+                bars.pop(match[1], None)
+                bars[match[1]] = piece[:_MAX_BAR]
+        return b"".join(b"\r" + bar for bar in list(bars.values())[-_MAX_BARS:]) + b"\r"
+
+    def _take_rule(self, block: Block, query: int, ends: Sequence[int]) -> None:
+        """Keep the first and the last lines that a rule's pattern matches indeed."""
+        index = self._sought.patterns[query]
+        slots = self._slots.get((query, b""))
+        lines = list(block.lines(ends))
+        place = 0
+        while place < len(lines) and (slots is None or not slots.full):
+            if block.matches(lines[place], self._patterns, index):
+                self._keep(query, b"", block.window(*lines[place]))
+                slots = self._slots[query, b""]
+            place += 1
+        last: list[Window] = []
+        for start, end in reversed(lines[place:]):
+            if block.matches((start, end), self._patterns, index):
+                last.append(block.window(start, end))
+                if len(last) == SLOTS[Kind.RULE]:
+                    break
+        for window in reversed(last):
+            self._keep(query, b"", window)
+
+    def _samples(self, block: Block, found: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
+        """Return the places of a block's samples, and keep them: the parser passes over them."""
+        regions: list[tuple[int, int]] = []
+        if self._sample is not None:
+            regions.append((0, self._end_sample(block, 0, self._sample)))
+        heads = sorted(
+            start
+            for query, kind in enumerate(self._kinds)
+            if kind is Kind.SAMPLE
+            for start, end in block.lines(found[query])
+            if _SAMPLE_HEAD.match(block.data, start, end) is not None
+        )
+        for start in heads:
+            if not regions or start >= regions[-1][1]:
+                window = block.window(start, start)
+                regions.append((start, self._end_sample(block, start, window)))
+        return regions
+
+    def _end_sample(self, block: Block, start: int, window: Window) -> int:
+        match = _SAMPLE_ENDS.search(block.data, start, block.limit)
+        end = block.limit if match is None else match.start() + 1
+        if len(window.data) < self._limits.sample_bytes and window.end == block.base + start:
+            # The line that ends it is fed, too.
+            stop = end if match is None else block.line_end(end)
+            window.data += block.data[start:stop]
+            window.end = block.base + stop
+        self._sample = window if match is None else None
+        if match is not None:
+            self._keep(SAMPLE, b"", window)
+        return end
+
+    def _take_metrics(self, block: Block, dicts: Sequence[int], epochs: Sequence[int]) -> None:
+        data = block.data
+        groups: dict[Group, list[int]] = {group: [] for group in Group}
+        groups[Group.LOSS] = [end for end in dicts if data[end : end + 5] == b"loss'"]
+        if len(groups[Group.LOSS]) < len(dicts):
+            for end in dicts:
+                if data[end : end + 5] != b"loss'":
+                    is_eval = data[end : end + 5] == b"eval_"
+                    groups[Group.EVAL if is_eval else Group.OTHER].append(end)
+        groups[Group.V1] = [*epochs]
+        for group, ends in groups.items():
+            if ends:
+                self._take_rows(block, group, ends)
+
+    def _take_rows(self, block: Block, group: Group, ends: Sequence[int]) -> None:
+        rows = self._rows[group]
+        odd = self._standing_out(block, ends) if group is Group.LOSS and rows.thinned else ()
+        data, base = block.data, block.base
+        close = b"\n" if group is Group.V1 else b"}"
+        number = bar = None
+        for place, number in rows.choose(len(ends), odd):
+            start = ends[place] - 2
+            if group is Group.V1:
+                start = data.rfind(b"epoch: ", 0, ends[place] + 9)
+            stop = data.find(close, start, start + _MAX_DICT) + 1
+            if not stop:
+                continue
+            at_begin = not start or data[start - 1] in _BREAKS
+            if not at_begin and group is not Group.V1 and not block.leads(start):
+                continue
+            bar = self._bar_of(data, group, start)
+            if self._around:
+                stop = block.line_end(min(stop + _AROUND, len(data)))
+            rows.add(base + start, block.line_number(start), number, data[start:stop], bar)
+        if group is Group.LOSS and bar:
+            match = _COUNTS.match(bar)
+            self._total = b"/" + match[1] + b" [" if match is not None else b""
+
+    def _standing_out(self, block: Block, ends: Sequence[int]) -> list[int]:
+        """Return the places of losses whose first digits were not seen lately."""
+        data = block.data
+        begin = len("loss': ")
+        end = begin + (3 if data[ends[0] + begin] == _QUOTE else 2)
+        digits = [data[place + begin : place + end] for place in ends]
+        seen = set(digits)
+        odd = seen - self._usual[0] - self._usual[1]
+        self._usual = (self._usual[1], seen)
+        if not odd:
+            return []
+        return [place for place, some in enumerate(digits) if some in odd][:_MAX_ODD]
+
+    def _bar_of(self, data: bytes, group: Group, start: int) -> bytes:
+        """Return "done/total [elapsed" of the last training bar before a dict."""
+        if self._around:
+            stop = max(data.rfind(b"%|", 0, start), 0)
+            begin = 1 + max(data.rfind(b"\r", 0, stop), data.rfind(b"\n", 0, stop))
+            bar = data[begin : begin + _MAX_BAR]
+            return _PIECES.split(bar, 1)[0] if stop else b""
+        if group is Group.LOSS:
+            begin = data.rfind(b"| ", max(0, start - _BAR_NEAR), start)
+        else:
+            total = data.rfind(self._total, 0, start) if self._total else -1
+            begin = data.rfind(b"| ", max(0, total - _BAR_NEAR), total) if total >= 0 else -1
+        if begin < 0:
+            return b""
+        return data[begin + 2 : data.find(b"<", begin, start)]
+
+
+def _without_escapes(data: bytes) -> bytes:
+    first, *others = data.split(b"\x1b")
+    return first + b"".join(_ESCAPE.sub(b"", part, count=1) for part in others)
