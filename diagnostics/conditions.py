@@ -123,7 +123,12 @@ def patterns(condition: Condition) -> tuple[str, ...]:
 
 def _join(parts: tuple[Condition, ...], context: Context, *, deciding: bool) -> Verdict:
     """Join verdicts; one part with the deciding truth settles it, else unknown beats the rest."""
-    verdicts = [evaluate(part, context) for part in parts]
+    verdicts = []
+    for part in parts:
+        verdict = evaluate(part, context)
+        if verdict.truth is False and not deciding:
+            return verdict  # one part that is not met refutes them all
+        verdicts.append(verdict)
     missing = tuple(name for verdict in verdicts for name in verdict.missing)
     evidence = tuple(
         dict.fromkeys(item for verdict in verdicts if verdict.truth for item in verdict.evidence)
@@ -132,8 +137,8 @@ def _join(parts: tuple[Condition, ...], context: Context, *, deciding: bool) -> 
     for verdict in verdicts:
         if verdict.truth:
             captures = {**verdict.captures, **captures}
-    if any(verdict.truth is deciding for verdict in verdicts):
-        return Verdict(deciding, evidence, missing, captures) if deciding else Verdict(False)
+    if deciding and any(verdict.truth for verdict in verdicts):
+        return Verdict(True, evidence, missing, captures)
     if any(verdict.truth is None for verdict in verdicts):
         return Verdict(None, (), missing)
     return Verdict(False) if deciding else Verdict(True, evidence, (), captures)

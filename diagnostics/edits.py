@@ -98,6 +98,8 @@ def changes_of(  # noqa: C901 - one arm for each kind of edit
             return _set(key, wanted, context)
         case UnsetKey(key):
             keys = _named(key, captures)
+            if context.config is None:  # advice then: what is set is not known
+                return [KeyChange(one, default_of(one), UNSET) for one in keys]
             olds = [(one, _old(one, context)) for one in keys]
             return [KeyChange(one, old, UNSET) for one, old in olds if old is not UNSET]
         case HalveKey(key, at_least):

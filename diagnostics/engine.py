@@ -16,10 +16,9 @@ def diagnose(rules: Iterable[Rule], context: Context) -> Diagnosis:
     """Judge all rules; a rule whose data is not there is blind, not fine."""
     met: list[tuple[Rule, Verdict]] = []
     blind: list[Blind] = []
+    there = context.snapshot.observed | _given(context)
     for rule in rules:
-        absent = tuple(
-            need for need in rule.needs if need not in context.snapshot.observed | _given(context)
-        )
+        absent = tuple(need for need in rule.needs if need not in there)
         if absent:
             blind.append(Blind(rule.id, absent))
             continue

@@ -39,6 +39,8 @@ MAX_LOG_LINES = 2_000
 """Lines kept for the screen; what rules need is kept as hits."""
 MAX_POINTS = 50_000
 """Training steps kept for each source; of more, every second one is let go."""
+MAX_FORMER = 64
+"""Points kept of the attempt before, for comparison."""
 MAX_EVENTS = 256
 _STATE = "trainer_state.json"
 TRAINER_LOG = "trainer_log.jsonl"
@@ -61,6 +63,8 @@ class Snapshot:
     steps: tuple[TrainStep, ...] = ()
     """By step, each once: sources merged, the last attempt's values winning."""
     evals: tuple[EvalPoint, ...] = ()
+    former_steps: tuple[TrainStep, ...] = ()
+    """The last points that a new start in the same source has replaced."""
     last_step: int | None = None
     """The last step of this attempt; rows left by an earlier one do not count."""
     progress: Progress | None = None
@@ -117,6 +121,7 @@ _KINDS: Mapping[type, str] = {
 }
 
 
+_FROM_FILES = (LogLine, Progress, TrainStep, EvalPoint, RunFact)
 _WITHIN = frozenset({Phase.EVALUATING, Phase.SAVING})
 """Phases after which a training goes on: it is not a new one."""
 
@@ -132,8 +137,13 @@ class _Points:
         self._evals: dict[int, EvalPoint] = {}
         self._unplaced: list[TrainStep] = []
         self._last = -1
+        self.former: tuple[TrainStep, ...] = ()
+        """The last points that the latest restart took away."""
 
     def restart(self, step: int) -> None:
+        replaced = [point for at, point in self._steps.items() if at >= step]
+        if replaced:
+            self.former = tuple(replaced[-MAX_FORMER:])
         self._steps = {k: v for k, v in self._steps.items() if k < step}
         self._evals = {k: v for k, v in self._evals.items() if k < step}
         self._last = step - 1
@@ -218,7 +228,7 @@ class History:
         if kind is not None:
             self._observed.add(kind)
         self._at = max(self._at, observation.at)
-        if isinstance(observation, LogLine | Progress | TrainStep | EvalPoint | RunFact):
+        if self._faults and isinstance(observation, _FROM_FILES):
             self._faults.pop(observation.source, None)
         self._course.add(observation, self._phase)
         self._take(observation)
@@ -315,6 +325,7 @@ class History:
             kept = evals.setdefault(step, found)
             evals[step] = replace(kept, extra={**found.extra, **kept.extra})
         self._latest["steps"] = tuple(steps[step] for step in sorted(steps))
+        self._latest["former_steps"] = next((p.former for _, p in ordered if p.former), ())
         self._latest["evals"] = tuple(evals[step] for step in sorted(evals))
 
     def _match(self, line: LogLine) -> None:

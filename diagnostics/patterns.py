@@ -8,6 +8,7 @@ understand: it matches wherever the pattern does, and where it alone matches, th
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 _MOST_REPEATS = 64
@@ -100,11 +101,12 @@ def _branches(tree: dict[str, Any]) -> str:
     return branches[0] if len(branches) == 1 else f"(?:{'|'.join(branches)})"
 
 
+@cache
 def needles(pattern: str) -> Needles | None:
     """Return literals without one of which the pattern matches nothing; None where it has none."""
     tree = _tree(pattern)
     found = None if tree is None else _required(tree, caseless=_is_caseless(tree))
-    if found is None or not all(text.isascii() for text in found.texts):
+    if found is None or (found.caseless and not all(text.isascii() for text in found.texts)):
         return None
     return found
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from diagnostics.conditions import patterns
 from diagnostics.errors import LlamavetError
 from diagnostics.fixes import FixRule
+from diagnostics.rule_cache import read_cache, stamp, write_cache
 from diagnostics.rule_fields import Fields, RuleError, read_fields
 from diagnostics.rule_reader import Rule, Tuning, read_fix, read_rule, read_tuning
 
@@ -64,9 +65,22 @@ def load_rules(
 
     `thresholds` overrides a rule's own, by rule id and name.
     """
-    reading = _Reading(thresholds or {})
     folders = [bundled_rules()] if roots is None else list(roots)
     files = [(root, path) for root in folders for path in _rule_files(root)]
+    if thresholds:
+        return _read(files, thresholds)
+    now = stamp(path for _, path in files)
+    kept = read_cache(now)
+    if kept is not None:
+        return RuleSet(kept)
+    rules = _read(files, {})
+    if not rules.faults:
+        write_cache(now, rules.rules)
+    return rules
+
+
+def _read(files: list[tuple[Path, Path]], thresholds: Mapping[str, Thresholds]) -> RuleSet:
+    reading = _Reading(thresholds)
     for _, path in files:
         if path.parent.name == "fixes":
             reading.take_fix(path)

@@ -100,6 +100,7 @@ _MEMORY = {
     "neat_packing": KeyInfo("bool", False, remark="sft only", beside="packing"),
     "image_max_pixels": KeyInfo("int", 589824, beside=_MODEL),
     "video_max_pixels": KeyInfo("int", 65536, beside=_MODEL),
+    "resize_vocab": KeyInfo("bool", False, beside=_MODEL),
     "freeze_vision_tower": KeyInfo("bool", True, beside="finetuning_type"),
 }
 _DATA = {
@@ -110,6 +111,8 @@ _DATA = {
     "tokenized_path": KeyInfo("str", None, remark="if it exists, other data keys do nothing"),
     "overwrite_cache": KeyInfo("bool", False, beside="dataset"),
     "preprocessing_num_workers": KeyInfo("int", None, beside="dataset"),
+    "preprocessing_batch_size": KeyInfo("int", 1000, beside="preprocessing_num_workers"),
+    "media_dir": KeyInfo("str", None, remark="dataset_dir by default", beside="dataset_dir"),
     "dataloader_num_workers": KeyInfo("int", 0, remark="0 often starves the GPU"),
     "disable_shuffling": KeyInfo("bool", False, beside="dataset"),
     "train_on_prompt": KeyInfo("bool", False, beside="dataset"),
@@ -119,7 +122,15 @@ _SCHEDULE = {
     "learning_rate": KeyInfo("float", 5e-5),
     "num_train_epochs": KeyInfo("float", 3.0),
     "max_steps": KeyInfo("int", -1, remark="above 0 it wins over num_train_epochs"),
-    "lr_scheduler_type": KeyInfo("str", "linear"),
+    "lr_scheduler_type": KeyInfo(
+        "str",
+        "linear",
+        (
+            *("linear", "cosine", "cosine_with_restarts", "polynomial", "constant"),
+            *("constant_with_warmup", "inverse_sqrt", "reduce_lr_on_plateau"),
+            *("cosine_with_min_lr", "cosine_warmup_with_min_lr", "warmup_stable_decay", "greedy"),
+        ),
+    ),
     "warmup_steps": KeyInfo("float", 0, remark="below 1 it is a share of all steps"),
     "warmup_ratio": KeyInfo("float", 0.0, remark="deprecated: warmup_steps"),
     "weight_decay": KeyInfo("float", 0.0),
@@ -137,12 +148,14 @@ _OUTPUT = {
     "save_strategy": KeyInfo("str", "steps", ("no", "steps", "epoch", "best"), beside="save_steps"),
     "save_total_limit": KeyInfo("int", None, beside="save_steps"),
     "save_only_model": KeyInfo("bool", False, remark="no true resume", beside="save_steps"),
+    "save_safetensors": KeyInfo("bool", True, remark="gone in transformers 5"),
     "plot_loss": KeyInfo("bool", False, beside="output_dir"),
     "report_to": KeyInfo("list", "none", remark="`all` before transformers 5", beside="output_dir"),
     "disable_tqdm": KeyInfo("bool", None, beside="logging_steps"),
     "include_num_input_tokens_seen": KeyInfo("bool", False, beside="logging_steps"),
     "enable_jit_checkpoint": KeyInfo("bool", False, remark="saves on SIGTERM", beside="save_steps"),
     "export_dir": KeyInfo("str", None),
+    "export_quantization_bit": KeyInfo("int", None, beside="export_dir"),
     "export_device": KeyInfo("str", "cpu", ("cpu", "auto"), beside="export_dir"),
 }
 _EVALUATION = {

@@ -3,11 +3,11 @@
 Progress bars are not lines, and the samples that LLaMA-Factory prints are data, not log.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import NamedTuple
 
 from diagnostics.observations import (
+    NOTHING,
     BarKind,
     EvalPoint,
     LogLine,
@@ -36,19 +36,6 @@ _MAX_HELD = 10_000
 _TRAIN_FACTS = frozenset({"num_examples", "num_epochs"})
 _OVER = frozenset({Phase.TRAINING, Phase.EVALUATING, Phase.SAVING, Phase.FINISHED})
 _NOT_EXTRA = frozenset({"loss", "grad_norm", "learning_rate", "epoch", "eval_loss"})
-
-
-class SkimmedMetrics(NamedTuple):
-    """Metrics picked out of a log."""
-
-    text: str
-    line: int
-    bar: Bar | None
-    """The last bar before them."""
-    shown: bool
-    """Whether the bar is told, too."""
-    passed_over: int
-    """How many such metrics since the last were left away."""
 
 
 class ConsoleParser:
@@ -126,26 +113,39 @@ class ConsoleParser:
         """Whether it is in no traceback and in no sample, and holds nothing back."""
         return not (self._failures.collecting or self._samples.inside or self._held)
 
-    def skim(self, point: SkimmedMetrics, at: float) -> list[Observation]:
-        """Take metrics that were picked out of a log, after the bar that stood before them.
+    def skim(self, text: str, line: int, at: float, passed_over: int) -> list[Observation]:
+        """Take metrics that were picked out of a log; `passed_over` before them were left away.
 
-        What lies between such points was left away; `jump` was called before the first of them.
+        What lies between them was left away, too; `jump` was called before the first.
         """
         self._at = at
-        text = point.text
+        if passed_over:
+            self._clock.pass_over(passed_over)
         metrics = self._reader.find(text) or find_v1_metrics(text.partition("\n")[0])
         if metrics is None:
             return []
-        found: list[Observation] = []
-        if metrics.kind is MetricsKind.TRAIN and point.passed_over:
-            self._clock.pass_over(point.passed_over)
-        bar = point.bar
-        if bar is not None:
-            found += self._bar(bar, point.line)
-            if not point.shown:
-                found.pop()
-        found += self._measured(metrics, point.line)
-        return found
+        goes_on = self._trained and not self._restarting and metrics.step is None
+        if goes_on and metrics.kind is MetricsKind.TRAIN and not self._held:
+            epoch = metrics.numbers.get("epoch")
+            if self._clock.knows(epoch):
+                step = self._clock.train_step(epoch, metrics.epoch_error)
+                return [self._train_step(metrics.numbers, step, line)]
+        return [*self._measured(metrics, line)]
+
+    def skim_bar(
+        self, done: int, total: int, elapsed_s: float | None, line: int, at: float
+    ) -> list[Observation]:
+        """Take the last training bar before metrics that are picked out; told is it with its time.
+
+        Without `elapsed_s` only the step is of interest.
+        """
+        self._at = at
+        goes_on = self._trained and not self._restarting
+        if elapsed_s is None and goes_on and self._phases.goes_on(done, total):
+            self._clock.bar_step = done
+            return []
+        found = [*self._bar(Bar("", done, total, elapsed_s, None, 0, 0), line)]
+        return found[:-1] if elapsed_s is None else found
 
     def _is_peeked(self, bar: Bar) -> bool:
         seen = self._peeked
@@ -276,8 +276,8 @@ class ConsoleParser:
             yield from self._enter(Phase.FINISHED, line)
             return
         epoch = numbers.get("epoch")
-        extra = {key: value for key, value in numbers.items() if key not in _NOT_EXTRA}
         if metrics.kind is MetricsKind.EVAL:
+            extra = {key: value for key, value in numbers.items() if key not in _NOT_EXTRA}
             self._phases.see_eval_metrics()
             step = self._clock.eval_step(epoch, metrics.epoch_error)
             loss = numbers.get("eval_loss")
@@ -290,9 +290,13 @@ class ConsoleParser:
         if step is None:
             step = self._clock.train_step(epoch, metrics.epoch_error)
         elif total is not None:
-            del extra["total_steps"]
+            numbers = {key: value for key, value in numbers.items() if key != "total_steps"}
             yield from self._fact("total_steps", int(total), line)
-        yield TrainStep(
+        yield self._train_step(numbers, step, line)
+
+    def _train_step(self, numbers: Mapping[str, float], step: int | None, line: int) -> TrainStep:
+        extra = {key: value for key, value in numbers.items() if key not in _NOT_EXTRA}
+        return TrainStep(
             at=self._at,
             source=self._source,
             line=line,
@@ -301,8 +305,8 @@ class ConsoleParser:
             loss=numbers.get("loss"),
             grad_norm=numbers.get("grad_norm"),
             learning_rate=numbers.get("learning_rate"),
-            epoch=epoch,
-            extra=extra,
+            epoch=numbers.get("epoch"),
+            extra=extra or NOTHING,
         )
 
     def _told(self, message: str, line: int) -> Iterator[Observation]:

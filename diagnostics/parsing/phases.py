@@ -60,6 +60,15 @@ class PhaseTracker:
         """Take note that the run failed: the next bar may be another training's."""
         self._failed = True
 
+    def goes_on(self, done: int, total: int) -> bool:
+        """Take a training bar without a description that tells nothing new; False for another."""
+        known = self.train_done
+        plain = self.phase is Phase.TRAINING and not self._failed and total == self.train_total
+        if not plain or known is None or done < known:
+            return False
+        self.train_done = done
+        return True
+
     def see_bar(self, bar: Bar) -> BarKind:
         """Take a bar; return what it counts."""
         kind = self._kind(bar)

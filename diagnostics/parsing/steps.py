@@ -5,7 +5,7 @@ and after the bar has gone on. Then the epoch tells the step.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 _LAG = 1.0
 """Steps by which a bar that is drawn in time may differ from the epoch."""
@@ -23,6 +23,8 @@ class StepClock:
         self.bar_step: int | None = None
         self.resumed_step = 0
         self._facts: dict[str, int] = {}
+        self._rule: Callable[[float], float] | None = None
+        self._changed = False
         self._used_bar: int | None = None
         self._last: int | None = None
         self._count = 0
@@ -35,18 +37,20 @@ class StepClock:
 
     def knows(self, epoch: float | None) -> bool:
         """Whether the header tells how many steps an epoch has."""
-        return self._span(epoch, 0.0) is not None
+        return epoch is not None and 0 <= epoch < _STREAMED and self._steps_at() is not None
 
     def see_end(self, epoch: float | None) -> None:
         """Take the epoch at the end of the training, for a log whose header is not there."""
         done = self.bar_step
         if done and epoch is not None and 0 < epoch < _STREAMED and not self._facts:
             self._facts["steps_per_epoch"] = max(1, round(done / epoch))
+            self._changed = True
 
     def see_fact(self, name: str, value: float | str) -> None:
         """Take a number of the training header."""
         if isinstance(value, int):
             self._facts[name] = value
+            self._changed = True
         if name == "resumed_step" and isinstance(value, int):
             self.resumed_step = value
 
@@ -107,14 +111,23 @@ class StepClock:
         """Return the steps between which an epoch lies."""
         if epoch is None or not 0 <= epoch < _STREAMED:  # nan, too
             return None
-        low, high = self._steps_at(max(0.0, epoch - error)), self._steps_at(epoch + error)
-        return None if low is None or high is None else (low, high)
+        steps_at = self._steps_at()
+        if steps_at is None:
+            return None
+        return steps_at(max(0.0, epoch - error)), steps_at(epoch + error)
 
-    def _steps_at(self, epoch: float) -> float | None:
+    def _steps_at(self) -> Callable[[float], float] | None:
+        """Return what gives the steps done at an epoch; None where the header does not tell."""
+        if self._changed:
+            self._rule = self._make_rule()
+            self._changed = False
+        return self._rule
+
+    def _make_rule(self) -> Callable[[float], float] | None:
         facts = self._facts
         total, epochs = facts.get("total_steps"), facts.get("num_epochs")
         if epochs is not None and epochs > _STREAMED:
-            return None if total is None else epoch * total
+            return None if total is None else _times(total)
         per_epoch = facts.get("steps_per_epoch") or None
         batches = self._micro_batches()
         if batches is not None:
@@ -123,15 +136,14 @@ class StepClock:
             counts_rest = per_epoch == whole or (epochs is not None and total == epochs * whole)
             if not counts_rest:
                 # The batches that are left over at an epoch's end count for the next one's step.
-                return epoch * batches / accumulation
-            done = math.floor(epoch)
-            return done * whole + min((epoch - done) * batches / accumulation, whole)
+                return _times(batches / accumulation)
+            return _whole_epochs(whole, batches / accumulation)
         if per_epoch is not None:
-            return epoch * per_epoch
+            return _times(per_epoch)
         examples, batch = facts.get("num_examples"), facts.get("total_batch_size")
         if examples and batch:
-            return epoch * max(1.0, examples / batch)
-        return epoch * max(1.0, total / epochs) if total and epochs else None
+            return _times(max(1.0, examples / batch))
+        return _times(max(1.0, total / epochs)) if total and epochs else None
 
     def _micro_batches(self) -> int | None:
         """Return how many batches each device takes in an epoch, by the header."""
@@ -141,6 +153,18 @@ class StepClock:
         if not examples or not total or not accumulation or total % accumulation:
             return None
         return -(-examples // (total // accumulation))
+
+
+def _times(steps: float) -> Callable[[float], float]:
+    return lambda epoch: epoch * steps
+
+
+def _whole_epochs(whole: int, steps: float) -> Callable[[float], float]:
+    def steps_at(epoch: float) -> float:
+        done = math.floor(epoch)
+        return done * whole + min((epoch - done) * steps, whole)
+
+    return steps_at
 
 
 def _roundest(numbers: Iterable[int]) -> int:

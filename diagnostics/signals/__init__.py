@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from itertools import chain
 
+from diagnostics.observations import Missing
 from diagnostics.signals import (
     data,
     errors,
@@ -13,7 +14,6 @@ from diagnostics.signals import (
     repository,
     resume,
     run,
-    settings,
     template,
 )
 from diagnostics.signals.context import Context, Reader, Signal, Value
@@ -30,7 +30,6 @@ _TABLES = (
     repository,
     resume,
     run,
-    settings,
     template,
 )
 
@@ -39,5 +38,12 @@ SIGNALS: Mapping[str, Reader] = dict(chain.from_iterable(part.SIGNALS.items() fo
 
 
 def read_signal(name: str, context: Context) -> Signal | None:
-    """Return a signal's value now; None where it has none."""
-    return context.once(f"signal {name}", SIGNALS[name])
+    """Return a signal's value now; None where it has none, Missing where it broke."""
+    return context.once(f"signal {name}", lambda one: _read(name, one))
+
+
+def _read(name: str, context: Context) -> Signal | None:
+    try:
+        return SIGNALS[name](context)
+    except Exception as error:  # noqa: BLE001 - one broken value must not blind every rule
+        return Signal(Missing(f"could not be worked out ({type(error).__name__}: {error})"))

@@ -2,6 +2,7 @@
 
 import math
 import re
+import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -122,7 +123,45 @@ def _scale(lines: tuple[LogLine, ...]) -> float | None:
     return None
 
 
+def _epoch_end_leap(context: Context) -> Signal | None:
+    """Return how many times its usual value the gradient norm has where an epoch ends.
+
+    None where it leaps elsewhere too, or where too little is logged to tell.
+    """
+    points = [
+        point
+        for point in context.snapshot.steps
+        if point.epoch is not None and point.grad_norm is not None and _sound(point.grad_norm)
+    ]
+    ends = [
+        number
+        for number in range(1, len(points))
+        if math.floor(points[number].epoch or 0) > math.floor(points[number - 1].epoch or 0)
+    ]
+    near = {number + offset for number in ends for offset in (-1, 0)}
+    usual = [one.grad_norm or 0.0 for number, one in enumerate(points) if number not in near]
+    if not ends or len(usual) < _USUAL_POINTS:
+        return None
+    level = statistics.median(usual)
+    leaping = [points[number] for number in sorted(near)]
+    norms = [one.grad_norm or 0.0 for one in points]
+    least = min(max(norms[number - 1], norms[number]) for number in ends)
+    if level <= 0 or max(usual) > _CALM * level:
+        return None
+    return Signal(least / level, shown(tuple(leaping), "loss", "grad_norm"))
+
+
+_USUAL_POINTS = 6
+_CALM = 3.0
+"""A norm that is often above this many times its median leaps anywhere."""
+
+
+def _sound(value: float) -> bool:
+    return math.isfinite(value)
+
+
 SIGNALS: Mapping[str, Reader] = {
+    "loss.epoch_end_norm_ratio": _epoch_end_leap,
     "loss.nan_lines": _nan(lambda found: len(found.trailing), lambda found: found.trailing),
     "loss.nan_lost": _nan(_lost, lambda found: found.trailing),
     "loss.nan_count": _nan(lambda found: len(found.points), lambda found: found.points),

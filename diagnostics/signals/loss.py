@@ -307,9 +307,7 @@ def warm_start_jump(context: Context) -> Jump | None:
     """Return the jump between the training before, in the same log, and this one's start."""
     if "resumed_step" in context.snapshot.facts:
         return None
-    former = [
-        point for point in getattr(context.snapshot, "former_steps", ()) if is_number(point.loss)
-    ]
+    former = [point for point in context.snapshot.former_steps if is_number(point.loss)]
     return _jump(former, list(curve(context).points))
 
 

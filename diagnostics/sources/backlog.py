@@ -21,8 +21,8 @@ class Ends:
 
     whole_bytes: int = 4 * 1024 * 1024
     """A log up to this size is."""
-    head_bytes: int = 1024 * 1024
-    tail_bytes: int = 2 * 1024 * 1024
+    head_bytes: int = 512 * 1024
+    tail_bytes: int = 1024 * 1024
 
 
 class Backlog:

@@ -6,11 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from diagnostics.parsing.lines import MAX_LINE_BYTES
-from diagnostics.parsing.pieces import is_lead_of_metrics, lines_in
-from diagnostics.patterns import PatternSet
+from diagnostics.parsing.pieces import is_lead_of_metrics
 
 BREAK = re.compile(rb"\r+\n?|\n")
-_GRID = 8 * 1024
+_GRID = 16 * 1024
 
 
 @dataclass(slots=True)
@@ -35,7 +34,7 @@ class Block:
         self.base = base
         self.samples: list[tuple[int, int]] = []
         """Where data stands that is no log."""
-        self._line = line
+        self.line = line
         self._grid: list[int] = []
 
     def ended(self, ends: Sequence[int]) -> Sequence[int]:
@@ -65,7 +64,7 @@ class Block:
     def line_number(self, place: int) -> int:
         """Return the number of the line in which a place lies."""
         if not self._grid:
-            self._grid = [self._line]
+            self._grid = [self.line]
             for start in range(0, len(self.data), _GRID):
                 self._grid.append(self._grid[-1] + newlines(self.data[start : start + _GRID]))
         whole = place // _GRID
@@ -75,11 +74,6 @@ class Block:
         """Return lines of it."""
         line = self.line_number(start)
         return Window(self.base + start, self.base + end, line, self.data[start:end])
-
-    def matches(self, line: tuple[int, int], patterns: PatternSet, index: int) -> bool:
-        """Whether a pattern matches one of the log lines of a piece."""
-        begin, end = line
-        return any(patterns.match(index, text) for text in lines_in(self.data[begin:end]))
 
     def leads(self, start: int) -> bool:
         """Whether what stands before metrics in their line may do so."""

@@ -60,6 +60,9 @@ _MEMORY = (
     *(b"allocate memory", b"enough memory", b"unable to allocate", b"memoryerror"),
     *(b"malloc of size", b"low on memory"),
 )
+_BAD = tuple(
+    f": {quote}{number}".encode() for quote in ("", "'") for number in ("nan", "inf", "-inf")
+)
 _EXIT = (
     *(b"Failures:", b"Root Cause (first observed failure)", b" (local_rank: "),
     *(b"failed (exitcode: ", b"exits with return code"),
@@ -67,6 +70,7 @@ _EXIT = (
 _STRUCTURE: tuple[tuple[Kind, Query], ...] = (
     (Kind.METRICS, Query((b"{'",))),
     (Kind.METRICS, Query((b">> epoch: ", b">>epoch: "))),
+    (Kind.METRICS, Query(_BAD, caseless=True)),
     (Kind.ROUTINE, Query((b" [00:00<?",))),
     *((Kind.ROUTINE, Query((literal,))) for literal in _ROUTINE),
     (Kind.HEADER, Query((b"***** Running training *****",))),
@@ -77,8 +81,8 @@ _STRUCTURE: tuple[tuple[Kind, Query], ...] = (
     (Kind.EXIT, Query((b"exitcode ", b"exitcode:"))),
     (Kind.SAMPLE, Query((b" example:", b"input_ids:", b"label_ids:"))),
 )
-DICT, EPOCH, BEGUN, SAMPLE = 0, 1, 2, len(_STRUCTURE) - 1
-"""The places of the queries for metrics, for bars that begin, and for samples."""
+DICT, EPOCH, BAD, BEGUN, SAMPLE = 0, 1, 2, 3, len(_STRUCTURE) - 1
+"""The places of the queries for metrics, bad numbers, bars that begin, and samples."""
 
 
 @dataclass(frozen=True, slots=True)

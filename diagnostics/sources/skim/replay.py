@@ -5,10 +5,10 @@ from collections.abc import Iterable, Iterator
 
 from diagnostics.course import MAX_PACE_POINTS
 from diagnostics.observations import Observation
-from diagnostics.parsing.bars import Bar, clock_seconds
-from diagnostics.parsing.console import ConsoleParser, SkimmedMetrics
+from diagnostics.parsing.bars import clock_seconds
+from diagnostics.parsing.console import ConsoleParser
 from diagnostics.sources.skim.blocks import Window
-from diagnostics.sources.skim.rows import Row
+from diagnostics.sources.skim.rows import Group, Row
 
 _PIECE_BYTES = 256 * 1024
 _BAR = re.compile(rb" *(\d{1,15})/(\d{1,15}) \[([\d:]{1,16})")
@@ -53,27 +53,24 @@ class Replay:
             self._fed = window.end
             self._within = True
 
-    def _row(self, row: Row) -> Iterator[Observation]:
+    def _row(self, row: Row) -> list[Observation]:
         if row.start < self._fed:
-            return
-        if self._within:
-            yield from self._jump(row.line)
+            return []
+        found = [*self._jump(row.line)] if self._within else []
         passed_over = row.number - self._numbers.get(row.group, -1) - 1
         self._numbers[row.group] = row.number
         self._seen += 1
+        match = _BAR.match(row.bar) if row.bar else None
+        if match is not None:
+            done, total, elapsed = match.groups()
+            shown = self._seen % self._every == 0
+            elapsed_s = clock_seconds(elapsed.decode()) if shown else None
+            found += self._parser.skim_bar(int(done), int(total), elapsed_s, row.line, self._at)
         text = row.text.decode("utf-8", "replace")
-        shown = self._seen % self._every == 0
-        point = SkimmedMetrics(text, row.line, _bar_of(row.bar), shown, passed_over)
-        yield from self._parser.skim(point, self._at)
+        passed_over = passed_over if row.group is Group.LOSS else 0
+        found += self._parser.skim(text, row.line, self._at, passed_over)
+        return found
 
     def _jump(self, line: int) -> Iterator[Observation]:
         yield from self._parser.jump(line, self._at)
         self._within = False
-
-
-def _bar_of(text: bytes) -> Bar | None:
-    match = _BAR.match(text) if text else None
-    if match is None:
-        return None
-    done, total, elapsed = match.groups()
-    return Bar("", int(done), int(total), clock_seconds(elapsed.decode()), None, 0, 0)

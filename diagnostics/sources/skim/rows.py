@@ -12,6 +12,9 @@ from typing import NamedTuple
 
 _STANDING_OUT_SHARE = 8
 """At most every so-many-th one kept is one that stands out."""
+_NEAR = 512
+"""Among so many neighbours one stands out."""
+_VALUE = len("{'loss': ")
 
 
 class Group(IntEnum):
@@ -46,11 +49,9 @@ class Rows:
         self._most = most
         self._count = 0
         self.stride = 1
-        self._odd = 0
         self._starts = array("q")
         self._lines = array("q")
         self._numbers = array("q")
-        self._standing_out = array("b")
         self._texts: list[bytes] = []
         self._bars: list[bytes] = []
 
@@ -84,30 +85,39 @@ class Rows:
 
     def add(self, start: int, line: int, number: int, text: bytes, bar: bytes) -> None:
         """Keep one that was chosen."""
-        stands_out = number % self.stride != 0
-        if stands_out and self._odd >= self._most // _STANDING_OUT_SHARE:
-            return
-        self._odd += stands_out
         self._starts.append(start)
         self._lines.append(line)
         self._numbers.append(number)
-        self._standing_out.append(stands_out)
         self._texts.append(text)
         self._bars.append(bar)
         if len(self._texts) > self._most:
             self._thin()
 
     def _thin(self) -> None:
-        self.stride *= 2
-        flags = self._standing_out
-        kept = [
-            place
-            for place, number in enumerate(self._numbers)
-            if number % self.stride == 0 or flags[place]
-        ]
+        before, self.stride = self.stride, 2 * self.stride
+        room = self._most // _STANDING_OUT_SHARE
+        kept: list[int] = []
+        for begin in range(0, len(self._texts), _NEAR):
+            near = range(begin, min(begin + _NEAR, len(self._texts)))
+            regular = [place for place in near if self._numbers[place] % self.stride == 0]
+            usual = {look(self._texts[place]) for place in regular}
+            odd = [
+                place
+                for place in near
+                if self._numbers[place] % self.stride
+                and (self._numbers[place] % before or look(self._texts[place]) not in usual)
+            ][: max(room, 0)]
+            room -= len(odd)
+            kept += sorted((*regular, *odd))
         self._starts = array("q", [self._starts[place] for place in kept])
         self._lines = array("q", [self._lines[place] for place in kept])
         self._numbers = array("q", [self._numbers[place] for place in kept])
-        self._standing_out = array("b", [flags[place] for place in kept])
         self._texts = [self._texts[place] for place in kept]
         self._bars = [self._bars[place] for place in kept]
+
+
+def look(text: bytes) -> bytes:
+    """Return what tells a dict that stands out from others: its first digits, and bad numbers."""
+    quoted = text[_VALUE : _VALUE + 1] == b"'"
+    digits = text[_VALUE : _VALUE + 2 + quoted]
+    return digits + b"!" if b"nan" in text or b"inf" in text else digits

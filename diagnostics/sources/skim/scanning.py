@@ -6,13 +6,11 @@ Both tell places at which something may be, and miss none.
 
 import re
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, Protocol
 
-_MAX_LITERAL = 16
-"""More of a literal costs time, and rules little more out."""
 _BREAKS = re.compile(rb"([\r\n]+)")
 
 
@@ -30,11 +28,8 @@ class Query:
 class Scanner(Protocol):
     """Finds queries in bytes."""
 
-    def scan(self, data: bytes) -> Sequence[Sequence[int]]:
-        """Return for each query where its beginnings end, in order.
-
-        Of a literal its first bytes, of a pattern any of its bytes may be taken for that.
-        """
+    def scan(self, data: bytes) -> Mapping[int, Sequence[int]]:
+        """Return the places of the queries that were found, each with where it ends, in order."""
         ...
 
 
@@ -62,12 +57,11 @@ class HyperscanScanner:
 
         users: dict[tuple[bytes, bool], list[int]] = {}
         for place, query in enumerate(queries):
-            expressions = [re.escape(text[:_MAX_LITERAL]) for text in query.literals]
+            expressions = [re.escape(text) for text in query.literals]
             for expression in dict.fromkeys(expressions or [query.pattern]):
                 users.setdefault((expression, query.caseless), []).append(place)
         self._users = list(users.values())
-        self._found: list[list[int]] = [[] for _ in users]
-        self._nothing: list[Sequence[int]] = [()] * len(queries)
+        self._found: dict[int, list[int]] = {}
         caseless = hyperscan.HS_FLAG_CASELESS
         try:
             self._database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
@@ -80,19 +74,21 @@ class HyperscanScanner:
         except hyperscan.error as error:
             raise ImportError(str(error)) from error
 
-    def scan(self, data: bytes) -> Sequence[Sequence[int]]:
-        """Return for each query where its beginnings end, in order."""
+    def scan(self, data: bytes) -> Mapping[int, Sequence[int]]:
+        """Return the places of the queries that were found, each with where it ends, in order."""
+        self._found = {}
         self._database.scan(data, match_event_handler=self._take)
-        found = self._nothing.copy()
-        for place, ends in enumerate(self._found):
-            if ends:
-                for query in self._users[place]:
-                    found[query] = sorted({*found[query], *ends}) if found[query] else ends
-                self._found[place] = []
+        found: dict[int, list[int]] = {}
+        for place, ends in self._found.items():
+            for query in self._users[place]:
+                found[query] = sorted({*found[query], *ends}) if query in found else ends
         return found
 
     def _take(self, place: int, _start: int, end: int, _flags: int, _context: Any) -> None:
-        self._found[place].append(end)
+        if place in self._found:
+            self._found[place].append(end)
+        else:
+            self._found[place] = [end]
 
 
 class LineScanner:
@@ -101,8 +97,8 @@ class LineScanner:
     def __init__(self, queries: Sequence[Query]) -> None:
         self._queries = [(query, re.compile(query.pattern)) for query in queries]
 
-    def scan(self, data: bytes) -> Sequence[Sequence[int]]:
-        """Return for each query where its beginnings end, in order."""
+    def scan(self, data: bytes) -> Mapping[int, Sequence[int]]:
+        """Return the places of the queries that were found, each with where it ends, in order."""
         pieces = _BREAKS.split(data)
         starts = [0, *accumulate(map(len, pieces))]
         kept = [
@@ -113,13 +109,14 @@ class LineScanner:
         text = b"\n".join(pieces[place] for place in kept)
         begins = [0, *accumulate(len(pieces[place]) + 1 for place in kept)]
         lower = text.lower()
-        found: list[Sequence[int]] = []
-        for query, pattern in self._queries:
+        found: dict[int, Sequence[int]] = {}
+        for number, (query, pattern) in enumerate(self._queries):
             if query.literals:
                 at = _places_of(query.literals, lower if query.caseless else text)
             else:
                 at = [match.end() for match in pattern.finditer(text)]
-            found.append([_moved(place, begins, starts, kept) for place in at])
+            if at:
+                found[number] = [_moved(place, begins, starts, kept) for place in at]
         return found
 
 
@@ -141,6 +138,6 @@ def _places_of(literals: Sequence[bytes], text: bytes) -> list[int]:
     for literal in literals:
         at = text.find(literal)
         while at >= 0:
-            places.add(at + min(len(literal), _MAX_LITERAL))
+            places.add(at + len(literal))
             at = text.find(literal, at + 1)
     return sorted(places)

@@ -9,15 +9,17 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, islice
 
 from diagnostics.history import MAX_POINTS
 from diagnostics.observations import Observation
 from diagnostics.parsing.console import ConsoleParser
 from diagnostics.parsing.lines import MAX_LINE_BYTES
-from diagnostics.patterns import PatternSet
+from diagnostics.parsing.pieces import lines_in
+from diagnostics.patterns import PatternSet, superset
 from diagnostics.sources.skim.blocks import Block, Window, first_break, newlines
 from diagnostics.sources.skim.queries import (
+    BAD,
     BEGUN,
     DICT,
     EPOCH,
@@ -44,6 +46,9 @@ _SIGNATURE = 120
 _MAX_PINNED = 4096
 _BAR_HEAD = 48
 _MAX_TOTALS = 64
+_SPARSE_STRIDE = 8
+_MAX_UNSURE = 64
+"""Lines of which it is not known yet whether a rule's pattern matches them."""
 _MAX_ODD = 32
 """Losses that stand out, in one block."""
 _ESCAPE = re.compile(rb"\[[0-?]{0,64}[ -/]{0,16}[@-~]|\][^\x07\x1b\r\n]{0,512}\x07|")
@@ -143,6 +148,7 @@ class Skimmer:
         self._slots: dict[tuple[int, bytes], _Slots] = {}
         self._latest: dict[int, Window] = {}
         self._pinned: dict[int, Window] = {}
+        self._wide: dict[int, re.Pattern[bytes]] = {}
         self._sample: Window | None = None
         self._kept_bytes = 0
         self._earlier = b""
@@ -156,7 +162,7 @@ class Skimmer:
         if b"\0" in data:
             data = data.replace(b"\0", b"")
         if b"\x1b" in data:
-            data = _without_escapes(data)
+            data = without_escapes(data)
         self._data = self._data + data if self._data else data
         if len(self._data) >= self._limits.block_bytes + self._limits.ahead_bytes:
             self._look()
@@ -192,8 +198,9 @@ class Skimmer:
             if horizon < _LONG_LINE:
                 return
             limit, self._within_line = horizon, True
-        self._take(Block(data, limit, self._line, self._base))
-        self._pass(limit)
+        block = Block(data, limit, self._line, self._base)
+        self._take(block)
+        self._pass(limit, block.line_number(limit))
 
     def _skip_line(self) -> None:
         """Pass over what is left of a line that is too long: only its beginning counts."""
@@ -202,26 +209,24 @@ class Skimmer:
         if self._sample is not None and skipped is not None:
             self._sample.data += b"\n" * newlines(self._data[:skipped])
             self._sample.end = self._base + skipped
-        self._pass(len(self._data) if skipped is None else skipped)
+        passed = len(self._data) if skipped is None else skipped
+        self._pass(passed, self._line + newlines(self._data[:passed]))
 
-    def _pass(self, count: int) -> None:
-        passed, self._data = self._data[:count], self._data[count:]
-        self._line += newlines(passed)
-        self._base += count
+    def _pass(self, count: int, line: int) -> None:
         near = self._limits.before_bytes
-        self._earlier = passed[-near:] if count >= near else (self._earlier + passed)[-near:]
+        earlier = self._earlier if count < near else b""
+        self._earlier = (earlier + self._data[max(0, count - near) : count])[-near:]
+        self._data = self._data[count:]
+        self._base += count
+        self._line = line
 
     def _take(self, block: Block) -> None:
         found = self._scanner.scan(block.data)
-        block.samples = self._samples(block, found)
+        block.samples = self._samples(block, found.get(SAMPLE, ()))
         routine = {
-            query: found[query]
-            for query, kind in enumerate(self._kinds)
-            if kind is Kind.ROUTINE and found[query]
+            query: ends for query, ends in found.items() if self._kinds[query] is Kind.ROUTINE
         }
-        for query, ends in enumerate(found):
-            if not ends:
-                continue
+        for query, ends in found.items():
             match self._kinds[query]:
                 case Kind.RULE:
                     self._take_rule(block, query, ends)
@@ -234,7 +239,7 @@ class Skimmer:
                     pass
         for query, ends in routine.items():
             self._take_routine(block, query, ends)
-        self._take_metrics(block, block.ended(found[DICT]), block.ended(found[EPOCH]))
+        self._take_metrics(block, found)
 
     def _keep(self, query: int, signature: bytes, window: Window) -> None:
         if (query, signature) not in self._slots and len(self._slots) >= self._limits.max_kinds:
@@ -333,39 +338,47 @@ class Skimmer:
         return b"".join(b"\r" + bar for bar in list(bars.values())[-_MAX_BARS:]) + b"\r"
 
     def _take_rule(self, block: Block, query: int, ends: Sequence[int]) -> None:
-        """Keep the first and the last lines that a rule's pattern matches indeed."""
-        index = self._sought.patterns[query]
-        slots = self._slots.get((query, b""))
+        """Keep the first lines that a rule's pattern matches indeed, and the last that may."""
+        most = SLOTS[Kind.RULE]
+        slots = self._slots.setdefault((query, b""), _Slots(most))
         lines = list(block.lines(ends))
         place = 0
-        while place < len(lines) and (slots is None or not slots.full):
-            if block.matches(lines[place], self._patterns, index):
-                self._keep(query, b"", block.window(*lines[place]))
-                slots = self._slots[query, b""]
+        while place < len(lines) and not slots.full:
+            window = block.window(*lines[place])
+            if self._matches(query, window):
+                self._keep(query, b"", window)
             place += 1
-        last: list[Window] = []
-        for start, end in reversed(lines[place:]):
-            if block.matches((start, end), self._patterns, index):
-                last.append(block.window(start, end))
-                if len(last) == SLOTS[Kind.RULE]:
-                    break
-        for window in reversed(last):
-            self._keep(query, b"", window)
+        few = lines[place:]
+        if len(few) > _MAX_UNSURE:
+            sure = islice(
+                (w for line in reversed(few) if self._matches(query, w := block.window(*line))),
+                most,
+            )
+            slots.last.extend(reversed([*sure]))
+        else:
+            slots.last.extend(block.window(*line) for line in few)
+        if len(slots.last) > _MAX_UNSURE:
+            sure = islice((w for w in reversed(slots.last) if self._matches(query, w)), most)
+            slots.last = deque(reversed([*sure]))
 
-    def _samples(self, block: Block, found: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
+    def _matches(self, query: int, window: Window) -> bool:
+        index = self._sought.patterns[query]
+        wide = self._wide.get(query)
+        if wide is None:
+            wide = re.compile((superset(self._patterns.texts[index]) or "").encode())
+            self._wide[query] = wide
+        if wide.search(window.data) is None:
+            return False
+        return any(self._patterns.match(index, text) for text in lines_in(window.data))
+
+    def _samples(self, block: Block, ends: Sequence[int]) -> list[tuple[int, int]]:
         """Return the places of a block's samples, and keep them: the parser passes over them."""
         regions: list[tuple[int, int]] = []
         if self._sample is not None:
             regions.append((0, self._end_sample(block, 0, self._sample)))
-        heads = sorted(
-            start
-            for query, kind in enumerate(self._kinds)
-            if kind is Kind.SAMPLE
-            for start, end in block.lines(found[query])
-            if _SAMPLE_HEAD.match(block.data, start, end) is not None
-        )
-        for start in heads:
-            if not regions or start >= regions[-1][1]:
+        for start, stop in block.lines(ends):
+            is_head = _SAMPLE_HEAD.match(block.data, start, stop) is not None
+            if is_head and (not regions or start >= regions[-1][1]):
                 window = block.window(start, start)
                 regions.append((start, self._end_sample(block, start, window)))
         return regions
@@ -383,50 +396,63 @@ class Skimmer:
             self._keep(SAMPLE, b"", window)
         return end
 
-    def _take_metrics(self, block: Block, dicts: Sequence[int], epochs: Sequence[int]) -> None:
+    def _take_metrics(self, block: Block, found: Mapping[int, Sequence[int]]) -> None:
         data = block.data
-        groups: dict[Group, list[int]] = {group: [] for group in Group}
-        groups[Group.LOSS] = [end for end in dicts if data[end : end + 5] == b"loss'"]
-        if len(groups[Group.LOSS]) < len(dicts):
-            for end in dicts:
-                if data[end : end + 5] != b"loss'":
-                    is_eval = data[end : end + 5] == b"eval_"
-                    groups[Group.EVAL if is_eval else Group.OTHER].append(end)
-        groups[Group.V1] = [*epochs]
-        for group, ends in groups.items():
-            if ends:
-                self._take_rows(block, group, ends)
+        dicts = block.ended(found.get(DICT, ()))
+        losses = [end for end in dicts if data[end : end + 5] == b"loss'"]
+        others: list[int] = []
+        if len(losses) < len(dicts):
+            others = [end for end in dicts if data[end : end + 5] != b"loss'"]
+        odd: list[int] = []
+        if losses and self._rows[Group.LOSS].thinned:
+            odd = self._standing_out(data, losses)
+            bad = [bisect_right(losses, end) - 1 for end in found.get(BAD, ())]
+            odd = sorted({*odd, *[place for place in bad[:_MAX_ODD] if place >= 0]})
+        self._take_rows(block, Group.LOSS, losses, odd)
+        for group in (Group.EVAL, Group.OTHER):
+            is_eval = group is Group.EVAL
+            some = [end for end in others if (data[end : end + 5] == b"eval_") is is_eval]
+            self._take_rows(block, group, some)
+        self._take_rows(block, Group.V1, block.ended(found.get(EPOCH, ())))
 
-    def _take_rows(self, block: Block, group: Group, ends: Sequence[int]) -> None:
-        rows = self._rows[group]
-        odd = self._standing_out(block, ends) if group is Group.LOSS and rows.thinned else ()
-        data, base = block.data, block.base
+    def _take_rows(
+        self, block: Block, group: Group, ends: Sequence[int], odd: Sequence[int] = ()
+    ) -> None:
+        rows, data, base = self._rows[group], block.data, block.base
+        dense = rows.stride < _SPARSE_STRIDE
         close = b"\n" if group is Group.V1 else b"}"
-        number = bar = None
+        counted, line = 0, block.line
+        bar = b""
         for place, number in rows.choose(len(ends), odd):
             start = ends[place] - 2
             if group is Group.V1:
-                start = data.rfind(b"epoch: ", 0, ends[place] + 9)
+                start = data.rfind(b"epoch: ", 0, ends[place])
             stop = data.find(close, start, start + _MAX_DICT) + 1
             if not stop:
                 continue
             at_begin = not start or data[start - 1] in _BREAKS
             if not at_begin and group is not Group.V1 and not block.leads(start):
                 continue
-            bar = self._bar_of(data, group, start)
+            if dense:
+                line += data.count(b"\n", counted, start)
+                counted = start
+            else:
+                line = block.line_number(start)
             if self._around:
+                bar = self._piece_before(data, start)
                 stop = block.line_end(min(stop + _AROUND, len(data)))
-            rows.add(base + start, block.line_number(start), number, data[start:stop], bar)
+            else:
+                bar = self._bar_before(data, group, start)
+            rows.add(base + start, line, number, data[start:stop], bar)
         if group is Group.LOSS and bar:
             match = _COUNTS.match(bar)
             self._total = b"/" + match[1] + b" [" if match is not None else b""
 
-    def _standing_out(self, block: Block, ends: Sequence[int]) -> list[int]:
+    def _standing_out(self, data: bytes, losses: Sequence[int]) -> list[int]:
         """Return the places of losses whose first digits were not seen lately."""
-        data = block.data
         begin = len("loss': ")
-        end = begin + (3 if data[ends[0] + begin] == _QUOTE else 2)
-        digits = [data[place + begin : place + end] for place in ends]
+        end = begin + (3 if data[losses[0] + begin] == _QUOTE else 2)
+        digits = [data[place + begin : place + end] for place in losses]
         seen = set(digits)
         odd = seen - self._usual[0] - self._usual[1]
         self._usual = (self._usual[1], seen)
@@ -434,23 +460,29 @@ class Skimmer:
             return []
         return [place for place, some in enumerate(digits) if some in odd][:_MAX_ODD]
 
-    def _bar_of(self, data: bytes, group: Group, start: int) -> bytes:
+    def _bar_before(self, data: bytes, group: Group, start: int) -> bytes:
         """Return "done/total [elapsed" of the last training bar before a dict."""
-        if self._around:
-            stop = max(data.rfind(b"%|", 0, start), 0)
-            begin = 1 + max(data.rfind(b"\r", 0, stop), data.rfind(b"\n", 0, stop))
-            bar = data[begin : begin + _MAX_BAR]
-            return _PIECES.split(bar, 1)[0] if stop else b""
-        if group is Group.LOSS:
-            begin = data.rfind(b"| ", max(0, start - _BAR_NEAR), start)
-        else:
-            total = data.rfind(self._total, 0, start) if self._total else -1
-            begin = data.rfind(b"| ", max(0, total - _BAR_NEAR), total) if total >= 0 else -1
-        if begin < 0:
+        end = start
+        if group is not Group.LOSS:
+            end = data.rfind(self._total, 0, start) if self._total else -1
+        begin = data.rfind(b"| ", max(0, end - _BAR_NEAR), end) if end > 0 else -1
+        return data[begin + 2 : data.find(b"<", begin, start)] if begin >= 0 else b""
+
+    def _piece_before(self, data: bytes, start: int) -> bytes:
+        """Return the piece of the last bar before a dict."""
+        place = data.rfind(b"%|", 0, start)
+        if place < 0:
             return b""
-        return data[begin + 2 : data.find(b"<", begin, start)]
+        begin = 1 + max(data.rfind(b"\r", 0, place), data.rfind(b"\n", 0, place))
+        return _PIECES.split(data[begin : begin + _MAX_BAR], 1)[0]
 
 
-def _without_escapes(data: bytes) -> bytes:
+def without_escapes(data: bytes) -> bytes:
+    """Leave escape sequences away, unless there are only those that move up a line, as bars do."""
+    place = data.find(b"\x1b")
+    while place >= 0 and data[place + 1 : place + 3] == b"[A":
+        place = data.find(b"\x1b", place + 3)
+    if place < 0:
+        return data
     first, *others = data.split(b"\x1b")
     return first + b"".join(_ESCAPE.sub(b"", part, count=1) for part in others)
