@@ -5,14 +5,12 @@ where it is the user's own and its stamp is that of the rule files as they are n
 """
 
 import contextlib
-import hashlib
 import json
 import os
 import stat
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from enum import Enum
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +37,10 @@ _MAX_BYTES = 64 * 1024 * 1024
 
 
 def stamp(files: Iterable[Path]) -> str:
-    """Return what changes whenever a rule file, or llamavet itself, is another one."""
-    digest = hashlib.blake2b(f"{_FORM} {version('llamavet')}".encode(), digest_size=16)
-    for file in (*_CODE, *files):
-        seen = file.stat()
-        digest.update(f"{os.fspath(file)}\0{seen.st_size}\0{seen.st_mtime_ns}\n".encode())
-    return digest.hexdigest()
+    """Return what changes whenever a rule file, or the code that reads it, is another one."""
+    seen = ((file, file.stat()) for file in (*_CODE, *files))
+    lines = [f"{os.fspath(file)} {found.st_size} {found.st_mtime_ns}" for file, found in seen]
+    return "\n".join((str(_FORM), *lines))
 
 
 def cache_file() -> Path:
