@@ -14,6 +14,8 @@ from typing import Any
 _MOST_REPEATS = 64
 """More, and any number is taken for it: the automata of scanners stay small."""
 _FEWEST_REPEATS = 16
+_BEGIN = 8
+"""Of literals so much is looked for first."""
 _ASCII = 128
 _UTF8_BYTES = 4
 """The bytes of the longest character."""
@@ -58,7 +60,8 @@ class PatternSet:
                 continue
             for literal in found.texts:
                 self._needles.setdefault(literal.lower(), []).append(index)
-        self._any = re.compile(_alternatives(self._needles)) if self._needles else None
+        begins = dict.fromkeys(literal[:_BEGIN] for literal in self._needles)
+        self._any = re.compile(_alternatives(begins)) if begins else None
 
     def matches(self, text: str) -> list[int]:
         """Return the places in `texts` of the patterns that match somewhere, in order."""

@@ -170,16 +170,26 @@ _CLEARLY_UP = 1.3
 
 
 def _worse_than_chance(context: Context) -> Signal | None:
-    """Return for how many lines the loss has been above that of guessing, and above its start."""
+    """Return for how many lines the loss has been above that of guessing, and above its start.
+
+    The first line may come late: what is several times that of guessing began lower.
+    """
     seen = curve(context)
     numbers = finite(seen.losses)
     if not numbers or not is_cross_entropy(context):
         return None
-    floor = max(_WORST_CHANCE, _CLEARLY_UP * numbers[0])
+    hopeless = _HOPELESS * (accumulation(context) or _MUCH_ACCUMULATION)
+    floor = min(max(_WORST_CHANCE, _CLEARLY_UP * numbers[0]), hopeless)
     count = trailing(seen.losses, lambda loss: loss > floor)
     if not count:
         return Signal(0)
     return Signal(count, shown((seen.points[0], *seen.points[-count:]), "loss"))
+
+
+_HOPELESS = 40.0
+"""Three times what guessing among 500,000 tokens gives."""
+_MUCH_ACCUMULATION = 32
+"""Some versions add up the losses of the accumulated batches: where their number is not known."""
 
 
 @dataclass(frozen=True, slots=True)

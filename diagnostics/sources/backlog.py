@@ -12,7 +12,7 @@ from diagnostics.parsing.console import ConsoleParser
 from diagnostics.sources.skim.scanning import Query, Scanner, make_scanner
 from diagnostics.sources.skim.skimmer import Limits, Skimmer
 
-_PIECE_BYTES = 256 * 1024
+_PIECE_BYTES = 512 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Ends:
     whole_bytes: int = 4 * 1024 * 1024
     """A log up to this size is."""
     head_bytes: int = 512 * 1024
-    tail_bytes: int = 1024 * 1024
+    tail_bytes: int = 512 * 1024
 
 
 class Backlog:

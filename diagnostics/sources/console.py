@@ -10,7 +10,7 @@ from diagnostics.sources.backlog import Backlog
 from diagnostics.sources.gzipped import MAGIC, DamagedError, unpack
 from diagnostics.sources.tail import MAX_BYTES_A_POLL, Tail
 
-CHUNK_BYTES = 256 * 1024
+CHUNK_BYTES = 512 * 1024
 BACKLOG_BYTES_A_POLL = 256 * 1024 * 1024
 """How much of a log that is there already is looked through at once, where it can be skimmed."""
 

@@ -36,6 +36,7 @@ class Block:
         """Where data stands that is no log."""
         self.line = line
         self._grid: list[int] = []
+        self._windows: dict[tuple[int, int], Window] = {}
 
     def ended(self, ends: Sequence[int]) -> Sequence[int]:
         """Return those of some places that lie in its own lines."""
@@ -49,8 +50,11 @@ class Block:
             if start == last or end - start > MAX_LINE_BYTES:
                 continue
             last = start
-            if not any(begin < start < stop for begin, stop in self.samples):
+            if not self.samples or not self._is_sampled(start):
                 yield start, self.line_end(end - 1)
+
+    def _is_sampled(self, start: int) -> bool:
+        return any(begin < start < stop for begin, stop in self.samples)
 
     def line_start(self, place: int) -> int:
         """Return where the piece begins in which a place lies."""
@@ -72,8 +76,12 @@ class Block:
 
     def window(self, start: int, end: int) -> Window:
         """Return lines of it."""
-        line = self.line_number(start)
-        return Window(self.base + start, self.base + end, line, self.data[start:end])
+        window = self._windows.get((start, end))
+        if window is None:
+            line = self.line_number(start)
+            window = Window(self.base + start, self.base + end, line, self.data[start:end])
+            self._windows[start, end] = window
+        return window
 
     def leads(self, start: int) -> bool:
         """Whether what stands before metrics in their line may do so."""

@@ -11,7 +11,7 @@ from diagnostics.sources.skim.blocks import Window
 from diagnostics.sources.skim.rows import Group, Row
 
 _PIECE_BYTES = 256 * 1024
-_BAR = re.compile(rb" *(\d{1,15})/(\d{1,15}) \[([\d:]{1,16})")
+_BAR = re.compile(rb"\| *(\d{1,15})/(\d{1,15}) \[([\d:]{1,16})<")
 
 
 class Replay:
@@ -60,7 +60,7 @@ class Replay:
         passed_over = row.number - self._numbers.get(row.group, -1) - 1
         self._numbers[row.group] = row.number
         self._seen += 1
-        match = _BAR.match(row.bar) if row.bar else None
+        match = _BAR.search(row.bar) if row.bar else None
         if match is not None:
             done, total, elapsed = match.groups()
             shown = self._seen % self._every == 0

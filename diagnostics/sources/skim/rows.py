@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 _STANDING_OUT_SHARE = 8
 """At most every so-many-th one kept is one that stands out."""
+_SOME_SHARE = 4
+"""With more than there is room for, a quarter of the room is enough."""
 _NEAR = 512
 """Among so many neighbours one stands out."""
 _VALUE = len("{'loss': ")
@@ -42,11 +44,12 @@ class Row(NamedTuple):
 
 
 class Rows:
-    """The dicts of one group, in order."""
+    """The dicts of one group, in order: all of up to `most`, else evenly some."""
 
     def __init__(self, group: Group, most: int) -> None:
         self._group = group
         self._most = most
+        self._some = max(1, most // _SOME_SHARE)
         self._count = 0
         self.stride = 1
         self._starts = array("q")
@@ -74,24 +77,25 @@ class Rows:
         """Whether some are left away."""
         return self.stride > 1
 
-    def choose(self, count: int, standing_out: Sequence[int] = ()) -> list[tuple[int, int]]:
-        """Return which of the next `count` dicts are to be added, each with its number."""
-        first = -self._count % self.stride
-        places = range(first, count, self.stride)
-        chosen = sorted({*places, *standing_out}) if standing_out else places
-        found = [(place, self._count + place) for place in chosen]
-        self._count += count
-        return found
+    def choose(self, count: int, standing_out: Sequence[int] = ()) -> Sequence[int]:
+        """Return which of the next `count` dicts are to be added."""
+        places: Sequence[int] = range(-self._count % self.stride, count, self.stride)
+        return sorted({*places, *standing_out}) if standing_out else places
 
-    def add(self, start: int, line: int, number: int, text: bytes, bar: bytes) -> None:
-        """Keep one that was chosen."""
-        self._starts.append(start)
-        self._lines.append(line)
-        self._numbers.append(number)
-        self._texts.append(text)
-        self._bars.append(bar)
+    def add(self, count: int, rows: Sequence[tuple[int, int, int, bytes, bytes]]) -> None:
+        """Keep what was chosen of `count` dicts: start, line, place among them, text and bar."""
+        if rows:
+            starts, lines, places, texts, bars = zip(*rows, strict=True)
+            self._starts.extend(starts)
+            self._lines.extend(lines)
+            self._numbers.extend([self._count + place for place in places])
+            self._texts.extend(texts)
+            self._bars.extend(bars)
+        self._count += count
         if len(self._texts) > self._most:
-            self._thin()
+            self._most = self._some
+            while len(self._texts) > self._most:
+                self._thin()
 
     def _thin(self) -> None:
         before, self.stride = self.stride, 2 * self.stride
@@ -106,7 +110,7 @@ class Rows:
                 for place in near
                 if self._numbers[place] % self.stride
                 and (self._numbers[place] % before or look(self._texts[place]) not in usual)
-            ][: max(room, 0)]
+            ][:room]
             room -= len(odd)
             kept += sorted((*regular, *odd))
         self._starts = array("q", [self._starts[place] for place in kept])

@@ -33,7 +33,6 @@ from diagnostics.sources.skim.rows import Group, Row, Rows
 from diagnostics.sources.skim.scanning import Query, Scanner, make_scanner
 
 _BREAKS = b"\r\n"
-_QUOTE = ord("'")
 _LONG_LINE = 2 * MAX_LINE_BYTES
 _MAX_DICT = 16_100
 _MAX_BAR = 400
@@ -46,7 +45,10 @@ _SIGNATURE = 120
 _MAX_PINNED = 4096
 _BAR_HEAD = 48
 _MAX_TOTALS = 64
-_SPARSE_STRIDE = 8
+_BAR_END = 72
+_BEGIN = len("loss': 0.")
+"""How much of a dict tells its group, and a loss that stands out."""
+_FEW_BYTES = 2048
 _MAX_UNSURE = 64
 """Lines of which it is not known yet whether a rule's pattern matches them."""
 _MAX_ODD = 32
@@ -54,7 +56,7 @@ _MAX_ODD = 32
 _ESCAPE = re.compile(rb"\[[0-?]{0,64}[ -/]{0,16}[@-~]|\][^\x07\x1b\r\n]{0,512}\x07|")
 _PIECES = re.compile(rb"[\r\n]+")
 _TOTAL = re.compile(rb"\| *\d{1,15}/(\d{1,15}) \[")
-_COUNTS = re.compile(rb" *\d{1,15}/(\d{1,15}) \[")
+_COUNTS = re.compile(rb"\| *\d{1,15}/(\d{1,15}) \[")
 _EXCEPTION = re.compile(rb"[\r\n](?:\[rank\d+\]: ?)?(?P<text>[A-Za-z_][^\r\n]{0,160})")
 _DIGITS = re.compile(rb"\d+")
 _SAMPLE_HEAD = re.compile(
@@ -75,7 +77,7 @@ _SAMPLE_ENDS = re.compile(
 class Limits:
     """How much is looked at and kept; tests use smaller ones."""
 
-    block_bytes: int = 256 * 1024
+    block_bytes: int = 512 * 1024
     """Small enough for a processor's cache."""
     ahead_bytes: int = 32 * 1024
     """What follows a place that was found is looked at up to here."""
@@ -399,74 +401,91 @@ class Skimmer:
     def _take_metrics(self, block: Block, found: Mapping[int, Sequence[int]]) -> None:
         data = block.data
         dicts = block.ended(found.get(DICT, ()))
-        losses = [end for end in dicts if data[end : end + 5] == b"loss'"]
-        others: list[int] = []
-        if len(losses) < len(dicts):
-            others = [end for end in dicts if data[end : end + 5] != b"loss'"]
-        odd: list[int] = []
-        if losses and self._rows[Group.LOSS].thinned:
-            odd = self._standing_out(data, losses)
-            bad = [bisect_right(losses, end) - 1 for end in found.get(BAD, ())]
-            odd = sorted({*odd, *[place for place in bad[:_MAX_ODD] if place >= 0]})
+        length = self._begin_length(data, dicts)
+        begins = [data[end : end + length] for end in dicts]
+        seen = set(begins)
+        groups = {begin: _group_of(begin) for begin in seen}
+        if all(group is Group.LOSS for group in groups.values()):
+            losses = dicts
+        else:
+            losses = []
+            for group in (Group.EVAL, Group.OTHER, Group.LOSS):
+                pairs = zip(dicts, begins, strict=True)
+                some = [end for end, begin in pairs if groups[begin] is group]
+                if group is Group.LOSS:
+                    losses = some
+                else:
+                    self._take_rows(block, group, some)
+        odd = self._standing_out(data, seen, losses, block.ended(found.get(BAD, ())))
         self._take_rows(block, Group.LOSS, losses, odd)
-        for group in (Group.EVAL, Group.OTHER):
-            is_eval = group is Group.EVAL
-            some = [end for end in others if (data[end : end + 5] == b"eval_") is is_eval]
-            self._take_rows(block, group, some)
         self._take_rows(block, Group.V1, block.ended(found.get(EPOCH, ())))
+
+    def _begin_length(self, data: bytes, ends: Sequence[int]) -> int:
+        quoted = bool(ends) and data[ends[0] + _BEGIN - 2 : ends[0] + _BEGIN - 1] == b"'"
+        return _BEGIN + quoted
 
     def _take_rows(
         self, block: Block, group: Group, ends: Sequence[int], odd: Sequence[int] = ()
     ) -> None:
+        if not ends:
+            return
         rows, data, base = self._rows[group], block.data, block.base
-        dense = rows.stride < _SPARSE_STRIDE
         close = b"\n" if group is Group.V1 else b"}"
+        find = data.find
         counted, line = 0, block.line
-        bar = b""
-        for place, number in rows.choose(len(ends), odd):
+        found: list[tuple[int, int, int, bytes, bytes]] = []
+        for place in rows.choose(len(ends), odd):
             start = ends[place] - 2
             if group is Group.V1:
                 start = data.rfind(b"epoch: ", 0, ends[place])
-            stop = data.find(close, start, start + _MAX_DICT) + 1
+            stop = find(close, start, start + _MAX_DICT) + 1
             if not stop:
                 continue
             at_begin = not start or data[start - 1] in _BREAKS
             if not at_begin and group is not Group.V1 and not block.leads(start):
                 continue
-            if dense:
+            if start - counted < _FEW_BYTES:
                 line += data.count(b"\n", counted, start)
-                counted = start
             else:
                 line = block.line_number(start)
+            counted = start
             if self._around:
                 bar = self._piece_before(data, start)
                 stop = block.line_end(min(stop + _AROUND, len(data)))
+            elif group is Group.LOSS:
+                bar = data[max(0, start - _BAR_NEAR) : start].rstrip()[-_BAR_END:]
             else:
-                bar = self._bar_before(data, group, start)
-            rows.add(base + start, line, number, data[start:stop], bar)
-        if group is Group.LOSS and bar:
-            match = _COUNTS.match(bar)
-            self._total = b"/" + match[1] + b" [" if match is not None else b""
+                bar = self._train_bar_before(data, start)
+            found.append((base + start, line, place, data[start:stop], bar))
+        rows.add(len(ends), found)
+        match = _COUNTS.search(found[-1][-1]) if group is Group.LOSS and found else None
+        if match is not None:
+            self._total = b"/" + match[1] + b" ["
 
-    def _standing_out(self, data: bytes, losses: Sequence[int]) -> list[int]:
-        """Return the places of losses whose first digits were not seen lately."""
-        begin = len("loss': ")
-        end = begin + (3 if data[losses[0] + begin] == _QUOTE else 2)
-        digits = [data[place + begin : place + end] for place in losses]
-        seen = set(digits)
+    def _standing_out(
+        self, data: bytes, seen: set[bytes], losses: Sequence[int], bad: Sequence[int]
+    ) -> list[int]:
+        """Return the places of losses whose first digits were not seen lately, and of bad numbers.
+
+        As long as all are kept nothing needs to stand out.
+        """
         odd = seen - self._usual[0] - self._usual[1]
         self._usual = (self._usual[1], seen)
-        if not odd:
+        if not self._rows[Group.LOSS].thinned or not losses:
             return []
-        return [place for place, some in enumerate(digits) if some in odd][:_MAX_ODD]
+        found = {bisect_right(losses, end) - 1 for end in bad[:_MAX_ODD]}
+        if odd:
+            pairs = enumerate(losses)
+            length = self._begin_length(data, losses)
+            unusual = (place for place, end in pairs if data[end : end + length] in odd)
+            found.update(islice(unusual, _MAX_ODD))
+        return sorted(place for place in found if place >= 0)
 
-    def _bar_before(self, data: bytes, group: Group, start: int) -> bytes:
-        """Return "done/total [elapsed" of the last training bar before a dict."""
-        end = start
-        if group is not Group.LOSS:
-            end = data.rfind(self._total, 0, start) if self._total else -1
-        begin = data.rfind(b"| ", max(0, end - _BAR_NEAR), end) if end > 0 else -1
-        return data[begin + 2 : data.find(b"<", begin, start)] if begin >= 0 else b""
+    def _train_bar_before(self, data: bytes, start: int) -> bytes:
+        """Return the last bar of the training before an evaluation's metrics, or its end."""
+        near = max(0, start - self._limits.ahead_bytes)
+        place = data.rfind(self._total, near, start) if self._total else -1
+        return data[max(0, place - _BAR_END) : place + _BAR_END] if place >= 0 else b""
 
     def _piece_before(self, data: bytes, start: int) -> bytes:
         """Return the piece of the last bar before a dict."""
@@ -475,6 +494,12 @@ class Skimmer:
             return b""
         begin = 1 + max(data.rfind(b"\r", 0, place), data.rfind(b"\n", 0, place))
         return _PIECES.split(data[begin : begin + _MAX_BAR], 1)[0]
+
+
+def _group_of(begin: bytes) -> Group:
+    if begin.startswith(b"loss'"):
+        return Group.LOSS
+    return Group.EVAL if begin.startswith(b"eval_") else Group.OTHER
 
 
 def without_escapes(data: bytes) -> bytes:
