@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from diagnostics.datasets import DatasetReport
 from diagnostics.engine import diagnose
 from diagnostics.errors import RunError
 from diagnostics.findings import Diagnosis
@@ -230,6 +231,7 @@ def _judge(
         environ=left.environ,
         packages=packages,
         closed=status is not RunStatus.RUNNING,
+        datasets=_data(left),
     )
     document = left.config.document if left.config is not None else None
     code = snapshot.ended.exit_code if snapshot.ended is not None else None
@@ -244,6 +246,22 @@ def _judge(
         total_steps=snapshot.total_steps,
     )
     return PostMortem(left, facts, snapshot, diagnose(rules.rules, context), pace.points)
+
+
+def _data(left: Remains) -> tuple[DatasetReport, ...] | None:
+    """Look at the data files, if the folder that the config names is on this machine."""
+    if left.config is None or left.stream:
+        return None
+    named = left.config.value("dataset_dir")
+    for base in dict.fromkeys((left.cwd, Path.cwd())):
+        try:
+            if isinstance(named, str) and (base / named).is_dir():
+                from diagnostics.sources.dataset import look  # noqa: PLC0415 - rarely needed
+
+                return look(left.config, base)
+        except (OSError, ValueError):  # too long, or a NUL in it
+            return None
+    return None
 
 
 def _installed(left: Remains) -> tuple[dict[str, bool], str | None]:

@@ -124,12 +124,14 @@ class ConsoleParser:
         metrics = self._reader.find(text) or find_v1_metrics(text.partition("\n")[0])
         if metrics is None:
             return []
-        goes_on = self._trained and not self._restarting and metrics.step is None
-        if goes_on and metrics.kind is MetricsKind.TRAIN and not self._held:
-            epoch = metrics.numbers.get("epoch")
-            if self._clock.knows(epoch):
+        goes_on = self._trained and not self._restarting and not self._held
+        epoch = metrics.numbers.get("epoch")
+        if goes_on and metrics.step is None and self._clock.knows(epoch):
+            if metrics.kind is MetricsKind.TRAIN:
                 step = self._clock.train_step(epoch, metrics.epoch_error)
                 return [self._train_step(metrics.numbers, step, line)]
+            if metrics.kind is MetricsKind.EVAL:
+                return [self._eval_point(metrics, line)]
         return [*self._measured(metrics, line)]
 
     def skim_bar(
@@ -277,11 +279,7 @@ class ConsoleParser:
             return
         epoch = numbers.get("epoch")
         if metrics.kind is MetricsKind.EVAL:
-            extra = {key: value for key, value in numbers.items() if key not in _NOT_EXTRA}
-            self._phases.see_eval_metrics()
-            step = self._clock.eval_step(epoch, metrics.epoch_error)
-            loss = numbers.get("eval_loss")
-            yield EvalPoint(self._at, self._source, line, step, loss, epoch, extra)
+            yield self._eval_point(metrics, line)
             return
         self._trained = True
         yield from self._restarted(line)
@@ -293,6 +291,15 @@ class ConsoleParser:
             numbers = {key: value for key, value in numbers.items() if key != "total_steps"}
             yield from self._fact("total_steps", int(total), line)
         yield self._train_step(numbers, step, line)
+
+    def _eval_point(self, metrics: Metrics, line: int) -> EvalPoint:
+        numbers = metrics.numbers
+        epoch = numbers.get("epoch")
+        extra = {key: value for key, value in numbers.items() if key not in _NOT_EXTRA}
+        self._phases.see_eval_metrics()
+        step = self._clock.eval_step(epoch, metrics.epoch_error)
+        loss = numbers.get("eval_loss")
+        return EvalPoint(self._at, self._source, line, step, loss, epoch, extra)
 
     def _train_step(self, numbers: Mapping[str, float], step: int | None, line: int) -> TrainStep:
         extra = {key: value for key, value in numbers.items() if key not in _NOT_EXTRA}

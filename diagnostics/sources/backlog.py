@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from diagnostics.observations import Observation
 from diagnostics.parsing.console import ConsoleParser
+from diagnostics.sources.skim.blocks import first_break
 from diagnostics.sources.skim.scanning import Query, Scanner, make_scanner
 from diagnostics.sources.skim.skimmer import Limits, Skimmer
 
@@ -107,8 +108,8 @@ class Backlog:
         while cut < len(data) and (cut < self._ends.head_bytes or not self._parser.resting):
             if cut >= 2 * self._ends.head_bytes:
                 break
-            breaks = (data.rfind(b"\n", cut, wanted), data.rfind(b"\r", cut, wanted))
-            stop = 1 + max(breaks) or min(wanted, len(data))
+            stop = 1 + max(data.rfind(b"\n", cut, wanted), data.rfind(b"\r", cut, wanted))
+            stop = stop or first_break(data, cut) or len(data)
             found += self._parser.feed(data[cut:stop], at)
             cut = stop
             wanted = cut + max(self._ends.head_bytes // 8, 1)

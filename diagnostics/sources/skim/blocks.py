@@ -74,6 +74,10 @@ class Block:
         whole = place // _GRID
         return self._grid[whole] + newlines(self.data[whole * _GRID : place])
 
+    def holds(self, pattern: re.Pattern[bytes], line: tuple[int, int]) -> bool:
+        """Whether a pattern matches in a piece."""
+        return pattern.search(self.data, *line) is not None
+
     def window(self, start: int, end: int) -> Window:
         """Return lines of it."""
         window = self._windows.get((start, end))
@@ -93,7 +97,7 @@ def newlines(data: bytes) -> int:
     return len(data) - len(data.replace(b"\n", b""))
 
 
-def first_break(data: bytes) -> int | None:
-    """Return where the first piece ends, its line break included."""
-    match = BREAK.search(data)
+def first_break(data: bytes, start: int = 0) -> int | None:
+    """Return where the piece ends that begins at `start`, its line break included."""
+    match = BREAK.search(data, start)
     return None if match is None else match.end()

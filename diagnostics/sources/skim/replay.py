@@ -54,11 +54,11 @@ class Replay:
             self._within = True
 
     def _row(self, row: Row) -> list[Observation]:
+        passed_over = row.number - self._numbers.get(row.group, -1) - 1
+        self._numbers[row.group] = row.number
         if row.start < self._fed:
             return []
         found = [*self._jump(row.line)] if self._within else []
-        passed_over = row.number - self._numbers.get(row.group, -1) - 1
-        self._numbers[row.group] = row.number
         self._seen += 1
         match = _BAR.search(row.bar) if row.bar else None
         if match is not None:

@@ -5,7 +5,7 @@ fourth, eighth ... is taken; those that stand out are taken all the same.
 """
 
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from enum import IntEnum
 from itertools import repeat
 from typing import NamedTuple
@@ -55,6 +55,7 @@ class Rows:
         self._starts = array("q")
         self._lines = array("q")
         self._numbers = array("q")
+        self._bad: set[int] = set()
         self._texts: list[bytes] = []
         self._bars: list[bytes] = []
 
@@ -82,8 +83,16 @@ class Rows:
         places: Sequence[int] = range(-self._count % self.stride, count, self.stride)
         return sorted({*places, *standing_out}) if standing_out else places
 
-    def add(self, count: int, rows: Sequence[tuple[int, int, int, bytes, bytes]]) -> None:
-        """Keep what was chosen of `count` dicts: start, line, place among them, text and bar."""
+    def add(
+        self,
+        count: int,
+        rows: Sequence[tuple[int, int, int, bytes, bytes]],
+        bad: Collection[int] = (),
+    ) -> None:
+        """Keep what was chosen of `count` dicts: start, line, place among them, text and bar.
+
+        `bad` are the places of those with numbers that are none.
+        """
         if rows:
             starts, lines, places, texts, bars = zip(*rows, strict=True)
             self._starts.extend(starts)
@@ -91,37 +100,44 @@ class Rows:
             self._numbers.extend([self._count + place for place in places])
             self._texts.extend(texts)
             self._bars.extend(bars)
+            self._bad.update(self._count + place for place in bad)
         self._count += count
         if len(self._texts) > self._most:
             self._most = self._some
-            while len(self._texts) > self._most:
-                self._thin()
+            self._thin()
 
     def _thin(self) -> None:
-        before, self.stride = self.stride, 2 * self.stride
+        """Take larger strides, so that half of the room is free again."""
+        before = self.stride
+        while self._count // self.stride > self._some // 2:
+            self.stride *= 2
         room = self._most // _STANDING_OUT_SHARE
         kept: list[int] = []
         for begin in range(0, len(self._texts), _NEAR):
-            near = range(begin, min(begin + _NEAR, len(self._texts)))
-            regular = [place for place in near if self._numbers[place] % self.stride == 0]
-            usual = {look(self._texts[place]) for place in regular}
-            odd = [
-                place
-                for place in near
-                if self._numbers[place] % self.stride
-                and (self._numbers[place] % before or look(self._texts[place]) not in usual)
-            ][:room]
+            odd = self._standing_out(begin, before)[: max(room, 0)]
             room -= len(odd)
-            kept += sorted((*regular, *odd))
+            kept += odd
+        kept += [place for place, number in enumerate(self._numbers) if not number % self.stride]
+        kept = sorted(set(kept))
         self._starts = array("q", [self._starts[place] for place in kept])
         self._lines = array("q", [self._lines[place] for place in kept])
         self._numbers = array("q", [self._numbers[place] for place in kept])
         self._texts = [self._texts[place] for place in kept]
         self._bars = [self._bars[place] for place in kept]
+        self._bad.intersection_update(self._numbers)
 
-
-def look(text: bytes) -> bytes:
-    """Return what tells a dict that stands out from others: its first digits, and bad numbers."""
-    quoted = text[_VALUE : _VALUE + 1] == b"'"
-    digits = text[_VALUE : _VALUE + 2 + quoted]
-    return digits + b"!" if b"nan" in text or b"inf" in text else digits
+    def _standing_out(self, begin: int, before: int) -> list[int]:
+        """Return the places of what stands out from its neighbours that are kept."""
+        numbers = self._numbers[begin : begin + _NEAR]
+        texts = self._texts[begin : begin + _NEAR]
+        end = _VALUE + 2 + (texts[0][_VALUE : _VALUE + 1] == b"'")
+        usual = {
+            text[_VALUE:end]
+            for number, text in zip(numbers, texts, strict=True)
+            if not number % self.stride
+        }
+        return [
+            begin + place
+            for place, (number, text) in enumerate(zip(numbers, texts, strict=True))
+            if text[_VALUE:end] not in usual or number % before or number in self._bad
+        ]

@@ -7,7 +7,7 @@ one, again and again.
 import re
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
 
@@ -49,6 +49,7 @@ _BAR_END = 72
 _BEGIN = len("loss': 0.")
 """How much of a dict tells its group, and a loss that stands out."""
 _FEW_BYTES = 2048
+_PUT_OFF_BYTES = 2 * 1024 * 1024
 _MAX_UNSURE = 64
 """Lines of which it is not known yet whether a rule's pattern matches them."""
 _MAX_ODD = 32
@@ -150,7 +151,10 @@ class Skimmer:
         self._slots: dict[tuple[int, bytes], _Slots] = {}
         self._latest: dict[int, Window] = {}
         self._pinned: dict[int, Window] = {}
-        self._wide: dict[int, re.Pattern[bytes]] = {}
+        self._unsure: set[int] = set()
+        """Rules whose pattern does not match all that is found for it."""
+        self._put_off: dict[int, tuple[Block, list[tuple[int, int]]]] = {}
+        self._wides: dict[int, re.Pattern[bytes]] = {}
         self._sample: Window | None = None
         self._kept_bytes = 0
         self._earlier = b""
@@ -173,6 +177,8 @@ class Skimmer:
         """Give the parser what was kept, and at last all that was not looked at, and the tail."""
         if self._sample is not None:
             self._pinned[self._sample.start] = self._sample
+        for query in [*self._put_off]:
+            self._settle(query)
         windows = dict(self._pinned)
         for slots in self._slots.values():
             for window in chain(slots.first, slots.last):
@@ -223,6 +229,9 @@ class Skimmer:
         self._line = line
 
     def _take(self, block: Block) -> None:
+        old = block.base - _PUT_OFF_BYTES
+        for query in [one for one, (other, _) in self._put_off.items() if other.base < old]:
+            self._settle(query)
         found = self._scanner.scan(block.data)
         block.samples = self._samples(block, found.get(SAMPLE, ()))
         routine = {
@@ -343,34 +352,54 @@ class Skimmer:
         """Keep the first lines that a rule's pattern matches indeed, and the last that may."""
         most = SLOTS[Kind.RULE]
         slots = self._slots.setdefault((query, b""), _Slots(most))
-        lines = list(block.lines(ends))
-        place = 0
-        while place < len(lines) and not slots.full:
-            window = block.window(*lines[place])
+        wide = self._wide(query)
+        lines = deque(
+            line
+            for line in block.lines(ends)
+            if query not in self._unsure or block.holds(wide, line)
+        )
+        while lines and not slots.full:
+            window = block.window(*lines.popleft())
             if self._matches(query, window):
                 self._keep(query, b"", window)
-            place += 1
-        few = lines[place:]
-        if len(few) > _MAX_UNSURE:
-            sure = islice(
-                (w for line in reversed(few) if self._matches(query, w := block.window(*line))),
-                most,
-            )
-            slots.last.extend(reversed([*sure]))
-        else:
-            slots.last.extend(block.window(*line) for line in few)
-        if len(slots.last) > _MAX_UNSURE:
-            sure = islice((w for w in reversed(slots.last) if self._matches(query, w)), most)
-            slots.last = deque(reversed([*sure]))
+            else:
+                self._unsure.add(query)
+        if not lines:
+            return
+        if query not in self._unsure and not self._matches(query, block.window(*lines[-1])):
+            self._unsure.add(query)
+        if query not in self._unsure:
+            if len(lines) < most:
+                self._settle(query)
+            self._put_off[query] = (block, [*lines][-most:])
+            return
+        self._settle(query)
+        if len(lines) + len(slots.last) <= _MAX_UNSURE:
+            slots.last.extend(block.window(*line) for line in lines)
+            return
+        every = chain((block.window(*line) for line in reversed(lines)), reversed(slots.last))
+        sure = (window for window in every if self._matches(query, window))
+        slots.last = deque(reversed([*islice(sure, most)]))
+
+    def _settle(self, query: int) -> None:
+        """Keep lines of a rule that were put off, for there may come enough later ones."""
+        if query in self._put_off:
+            block, lines = self._put_off.pop(query)
+            for line in lines:
+                self._keep(query, b"", block.window(*line))
+
+    def _wide(self, query: int) -> re.Pattern[bytes]:
+        """Return what matches in every line that a rule's pattern matches, and rules others out."""
+        found = self._wides.get(query)
+        if found is None:
+            text = self._patterns.texts[self._sought.patterns[query]]
+            found = self._wides[query] = re.compile((superset(text) or "").encode())
+        return found
 
     def _matches(self, query: int, window: Window) -> bool:
-        index = self._sought.patterns[query]
-        wide = self._wide.get(query)
-        if wide is None:
-            wide = re.compile((superset(self._patterns.texts[index]) or "").encode())
-            self._wide[query] = wide
-        if wide.search(window.data) is None:
+        if self._wide(query).search(window.data) is None:
             return False
+        index = self._sought.patterns[query]
         return any(self._patterns.match(index, text) for text in lines_in(window.data))
 
     def _samples(self, block: Block, ends: Sequence[int]) -> list[tuple[int, int]]:
@@ -416,8 +445,10 @@ class Skimmer:
                     losses = some
                 else:
                     self._take_rows(block, group, some)
-        odd = self._standing_out(data, seen, losses, block.ended(found.get(BAD, ())))
-        self._take_rows(block, Group.LOSS, losses, odd)
+        bad = {bisect_right(losses, end) - 1 for end in block.ended(found.get(BAD, ()))}
+        bad.discard(-1)
+        odd = self._standing_out(data, seen, losses)
+        self._take_rows(block, Group.LOSS, losses, odd, bad)
         self._take_rows(block, Group.V1, block.ended(found.get(EPOCH, ())))
 
     def _begin_length(self, data: bytes, ends: Sequence[int]) -> int:
@@ -425,7 +456,12 @@ class Skimmer:
         return _BEGIN + quoted
 
     def _take_rows(
-        self, block: Block, group: Group, ends: Sequence[int], odd: Sequence[int] = ()
+        self,
+        block: Block,
+        group: Group,
+        ends: Sequence[int],
+        odd: Sequence[int] = (),
+        bad: Collection[int] = (),
     ) -> None:
         if not ends:
             return
@@ -434,7 +470,8 @@ class Skimmer:
         find = data.find
         counted, line = 0, block.line
         found: list[tuple[int, int, int, bytes, bytes]] = []
-        for place in rows.choose(len(ends), odd):
+        some = sorted(bad)[:_MAX_ODD] if rows.thinned else []
+        for place in rows.choose(len(ends), [*odd[:_MAX_ODD], *some] if rows.thinned else ()):
             start = ends[place] - 2
             if group is Group.V1:
                 start = data.rfind(b"epoch: ", 0, ends[place])
@@ -457,29 +494,19 @@ class Skimmer:
             else:
                 bar = self._train_bar_before(data, start)
             found.append((base + start, line, place, data[start:stop], bar))
-        rows.add(len(ends), found)
+        rows.add(len(ends), found, bad if not rows.thinned else some)
         match = _COUNTS.search(found[-1][-1]) if group is Group.LOSS and found else None
         if match is not None:
             self._total = b"/" + match[1] + b" ["
 
-    def _standing_out(
-        self, data: bytes, seen: set[bytes], losses: Sequence[int], bad: Sequence[int]
-    ) -> list[int]:
-        """Return the places of losses whose first digits were not seen lately, and of bad numbers.
-
-        As long as all are kept nothing needs to stand out.
-        """
+    def _standing_out(self, data: bytes, seen: set[bytes], losses: Sequence[int]) -> list[int]:
+        """Return the places of losses whose first digits were not seen lately."""
         odd = seen - self._usual[0] - self._usual[1]
         self._usual = (self._usual[1], seen)
-        if not self._rows[Group.LOSS].thinned or not losses:
+        if not odd:
             return []
-        found = {bisect_right(losses, end) - 1 for end in bad[:_MAX_ODD]}
-        if odd:
-            pairs = enumerate(losses)
-            length = self._begin_length(data, losses)
-            unusual = (place for place, end in pairs if data[end : end + length] in odd)
-            found.update(islice(unusual, _MAX_ODD))
-        return sorted(place for place in found if place >= 0)
+        length = self._begin_length(data, losses)
+        return [place for place, end in enumerate(losses) if data[end : end + length] in odd]
 
     def _train_bar_before(self, data: bytes, start: int) -> bytes:
         """Return the last bar of the training before an evaluation's metrics, or its end."""
