@@ -111,16 +111,22 @@ def _case(path: Path, fields: Fields) -> Case:
     return case
 
 
-def run_case(case: Case, rules: RuleSet, look: Look) -> list[str]:
-    """Return what is wrong with a case's result; nothing where it is right.
+def diagnosis_of(
+    case: Case, rules: RuleSet, look: Look
+) -> tuple[Diagnosis, EffectiveConfig | None]:
+    """Return what the rules say of a case, and its config.
 
     `look` reads the data files that a case comes with.
     """
     config = None
     if case.config is not None:
         config = EffectiveConfig(parse_document(case.config.encode(), Path("config.yaml")), None)
-    context = _context(case, rules, config, look)
-    diagnosis = diagnose(rules.rules, context)
+    return diagnose(rules.rules, _context(case, rules, config, look)), config
+
+
+def run_case(case: Case, rules: RuleSet, look: Look) -> list[str]:
+    """Return what is wrong with a case's result; nothing where it is right."""
+    diagnosis, config = diagnosis_of(case, rules, look)
     found = {finding.id for finding in diagnosis.findings}
     faults = [f"{wanted} is not reported" for wanted in case.expect if wanted not in found]
     for banned in case.silent:

@@ -92,7 +92,7 @@ def changes_of(  # noqa: C901 - one arm for each kind of edit
     """Return an edit's changes: none where it holds already, None where it cannot be made."""
     match edit:
         case SetKey(key, value):
-            wanted = _resolved(value, context, captures)
+            wanted = resolved(value, context, captures)
             if wanted is None and value is not None:
                 return None
             return _set(key, wanted, context)
@@ -135,7 +135,7 @@ def _set(key: str, value: object, context: Context) -> list[KeyChange]:
     return [] if old == value else [KeyChange(key, old, value)]
 
 
-def _resolved(value: object, context: Context, captures: Mapping[str, str]) -> object:
+def resolved(value: object, context: Context, captures: Mapping[str, str]) -> object:
     """Return a value as written, or what a "$name" stands for; None where that is not known."""
     if not isinstance(value, str) or not value.startswith("$"):
         return value

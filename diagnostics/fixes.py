@@ -11,7 +11,7 @@ from types import MappingProxyType
 from diagnostics.conditions import Condition, evaluate
 from diagnostics.config.edit import unified_diff
 from diagnostics.config.effective import EffectiveConfig, apply
-from diagnostics.edits import EditRule, changes_of
+from diagnostics.edits import EditRule, changes_of, resolved
 from diagnostics.errors import LlamavetError
 from diagnostics.findings import Fix, KeyChange, Safety, Text
 from diagnostics.signals import Context
@@ -72,7 +72,14 @@ def work_out(
         if made is None:
             return None
         changes.extend(made)
-    env = {name: value for name, value in rule.env.items() if context.environ.get(name) != value}
+    wanted = {name: resolved(value, context, captures) for name, value in rule.env.items()}
+    if any(value is None for value in wanted.values()):
+        return None
+    env = {
+        name: str(value)
+        for name, value in wanted.items()
+        if context.environ.get(name) != str(value)
+    }
     if rule.edits and not changes:
         return None
     if not rule.edits and rule.env and not env:

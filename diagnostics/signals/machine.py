@@ -140,6 +140,11 @@ def _gpu_kinds(context: Context) -> Signal | None:
     return Signal(len({gpu.name for gpu in used}), shown)
 
 
+def _gpu_indexes(context: Context) -> Value | None:
+    """Return every GPU's index as CUDA_VISIBLE_DEVICES has them: "0,1,2,3"."""
+    return ",".join(str(index) for index in context.snapshot.gpus) or None
+
+
 def _gpu_idle(context: Context) -> Signal | None:
     """Return how many GPUs nobody uses while a training runs on others."""
     snapshot = context.snapshot
@@ -242,6 +247,7 @@ SIGNALS: Mapping[str, Reader] = {
     "gpu.slowed_pct": _gpu_slowed,
     "gpu.slowest_clock_pct": _gpu_clock,
     "gpu.idle_count": _gpu_idle,
+    "gpu.indexes": plain(_gpu_indexes),
     "gpu.memory.peak_pct": _gpu_peak_pct,
     "gpu.other_processes": _gpu_strangers,
 }

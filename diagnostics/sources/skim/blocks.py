@@ -26,17 +26,25 @@ class Window:
 
 
 class Block:
-    """Whole lines up to `limit`, and some of what follows; `base` is its place in the log."""
+    """Whole lines up to `limit`, and some of what follows; `base` is its place in the log.
 
-    def __init__(self, data: bytes, limit: int, line: int, base: int) -> None:
+    `earlier` is what stood right before it.
+    """
+
+    def __init__(self, data: bytes, limit: int, line: int, base: int, earlier: bytes) -> None:
         self.data = data
         self.limit = limit
         self.base = base
+        self._earlier = earlier
         self.samples: list[tuple[int, int]] = []
         """Where data stands that is no log."""
         self.line = line
         self._grid: list[int] = []
         self._windows: dict[tuple[int, int], Window] = {}
+
+    def near(self, place: int) -> bytes:
+        """Return what stands before a place, as far as it is known."""
+        return self._earlier + self.data[:place]
 
     def ended(self, ends: Sequence[int]) -> Sequence[int]:
         """Return those of some places that lie in its own lines."""

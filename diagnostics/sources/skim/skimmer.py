@@ -35,9 +35,8 @@ from diagnostics.sources.skim.scanning import Query, Scanner, make_scanner
 _BREAKS = b"\r\n"
 _LONG_LINE = 2 * MAX_LINE_BYTES
 _MAX_DICT = 16_100
-_MAX_BAR = 400
 _MAX_BARS = 4
-_BAR_NEAR = 256
+_BAR_NEAR = 512
 _AROUND = 400
 """How much of what follows metrics is kept where no header tells their steps."""
 _MEMORY_AFTER = 1024
@@ -56,6 +55,9 @@ _MAX_ODD = 32
 """Losses that stand out, in one block."""
 _ESCAPE = re.compile(rb"\[[0-?]{0,64}[ -/]{0,16}[@-~]|\][^\x07\x1b\r\n]{0,512}\x07|")
 _PIECES = re.compile(rb"[\r\n]+")
+_BAR = re.compile(
+    rb"[^\r\n%\]]{0,160}%\|[^|\r\n]{0,512}\| *\d{1,15}/(\d{1,15}) \[[^\]\r\n]{0,256}\]"
+)
 _TOTAL = re.compile(rb"\| *\d{1,15}/(\d{1,15}) \[")
 _COUNTS = re.compile(rb"\| *\d{1,15}/(\d{1,15}) \[")
 _EXCEPTION = re.compile(rb"[\r\n](?:\[rank\d+\]: ?)?(?P<text>[A-Za-z_][^\r\n]{0,160})")
@@ -188,7 +190,8 @@ class Skimmer:
         self._data += tail
         if self._within_line:
             self._skip_line()
-        rest = Window(self._base, self._base + len(self._data), self._line, self._data)
+        end = self._base + len(self._data)
+        rest = Window(self._base, end, self._line, self._data, _last_bars(self._earlier))
         items: list[Window | Row] = [*windows.values(), *chain.from_iterable(self._rows), rest]
         items.sort(key=lambda item: item.start)
         yield from Replay(parser, at, sum(map(len, self._rows))).run(items)
@@ -206,7 +209,7 @@ class Skimmer:
             if horizon < _LONG_LINE:
                 return
             limit, self._within_line = horizon, True
-        block = Block(data, limit, self._line, self._base)
+        block = Block(data, limit, self._line, self._base, self._earlier)
         self._take(block)
         self._pass(limit, block.line_number(limit))
 
@@ -312,7 +315,8 @@ class Skimmer:
             few = places[-most:] if known else [*places[:most], *places[most:][-most:]]
             for start, stop in few:
                 window = block.window(start, stop)
-                window.before = self._bars_before(block, start)
+                near = block.near(start)
+                window.before = _last_bars(near[-self._limits.before_bytes :])
                 self._keep(query, signature, window)
                 self._pin(block, start, routine)
 
@@ -336,17 +340,6 @@ class Skimmer:
                     self._pinned[window.start] = window
         while len(self._pinned) > _MAX_PINNED:
             del self._pinned[next(iter(self._pinned))]
-
-    def _bars_before(self, block: Block, start: int) -> bytes:
-        """Return the last bar of each length that stands before a place."""
-        near = (self._earlier + block.data[:start])[-self._limits.before_bytes :]
-        bars: dict[bytes, bytes] = {}
-        for piece in _PIECES.split(near):
-            match = _TOTAL.search(piece) if b"%|" in piece else None
-            if match is not None:
-                bars.pop(match[1], None)
-                bars[match[1]] = piece[:_MAX_BAR]
-        return b"".join(b"\r" + bar for bar in list(bars.values())[-_MAX_BARS:]) + b"\r"
 
     def _take_rule(self, block: Block, query: int, ends: Sequence[int]) -> None:
         """Keep the first lines that a rule's pattern matches indeed, and the last that may."""
@@ -487,12 +480,13 @@ class Skimmer:
                 line = block.line_number(start)
             counted = start
             if self._around:
-                bar = self._piece_before(data, start)
+                bar = self._piece_before(block, start)
                 stop = block.line_end(min(stop + _AROUND, len(data)))
             elif group is Group.LOSS:
-                bar = data[max(0, start - _BAR_NEAR) : start].rstrip()[-_BAR_END:]
+                near = data[start - _BAR_NEAR : start] if start > _BAR_NEAR else block.near(start)
+                bar = near.rstrip()[-_BAR_END:]
             else:
-                bar = self._train_bar_before(data, start)
+                bar = self._train_bar_before(block, start)
             found.append((base + start, line, place, data[start:stop], bar))
         rows.add(len(ends), found, bad if not rows.thinned else some)
         match = _COUNTS.search(found[-1][-1]) if group is Group.LOSS and found else None
@@ -508,19 +502,39 @@ class Skimmer:
         length = self._begin_length(data, losses)
         return [place for place, end in enumerate(losses) if data[end : end + length] in odd]
 
-    def _train_bar_before(self, data: bytes, start: int) -> bytes:
+    def _train_bar_before(self, block: Block, start: int) -> bytes:
         """Return the last bar of the training before an evaluation's metrics, or its end."""
-        near = max(0, start - self._limits.ahead_bytes)
-        place = data.rfind(self._total, near, start) if self._total else -1
-        return data[max(0, place - _BAR_END) : place + _BAR_END] if place >= 0 else b""
+        if not self._total:
+            return b""
+        data, end = block.data, start
+        place = data.rfind(self._total, max(0, start - self._limits.ahead_bytes), start)
+        if place < 0:
+            data = block.near(start)
+            place = data.rfind(self._total)
+            end = len(data)
+        return data[max(0, place - _BAR_END) : min(place + _BAR_END, end)] if place >= 0 else b""
 
-    def _piece_before(self, data: bytes, start: int) -> bytes:
+    def _piece_before(self, block: Block, start: int) -> bytes:
         """Return the piece of the last bar before a dict."""
-        place = data.rfind(b"%|", 0, start)
+        data, place = block.data, block.data.rfind(b"%|", 0, start)
+        if place < 0:
+            data = block.near(start)
+            place = data.rfind(b"%|")
         if place < 0:
             return b""
         begin = 1 + max(data.rfind(b"\r", 0, place), data.rfind(b"\n", 0, place))
-        return _PIECES.split(data[begin : begin + _MAX_BAR], 1)[0]
+        match = _BAR.match(data, begin)
+        return b"" if match is None else match[0]
+
+
+def _last_bars(data: bytes) -> bytes:
+    """Return the last bar of each length that stands in a piece of a log."""
+    bars: dict[bytes, bytes] = {}
+    for piece in _PIECES.split(data):
+        for match in _BAR.finditer(piece) if b"%|" in piece else ():
+            bars.pop(match[1], None)
+            bars[match[1]] = match[0]
+    return b"".join(b"\r" + bar for bar in list(bars.values())[-_MAX_BARS:]) + b"\r"
 
 
 def _group_of(begin: bytes) -> Group:
