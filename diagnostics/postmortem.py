@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -19,11 +19,11 @@ from diagnostics.report.pace import PaceReader
 from diagnostics.report.remedy import best_fix, commands, find_fix, work_out_remedy
 from diagnostics.ruleset import RuleSet
 from diagnostics.runs.known import remains_of
-from diagnostics.runs.log_parts import parts_that_count, read_stream
+from diagnostics.runs.log_parts import parts_that_count
 from diagnostics.runs.output_dir import read_output_dir
 from diagnostics.runs.remains import Remains
 from diagnostics.signals import Context
-from diagnostics.sources.console import read_console
+from diagnostics.sources.console import read_console, read_stream
 from diagnostics.sources.trainer_log import TrainerLog
 from diagnostics.sources.trainer_state import read_trainer_state
 from diagnostics.status import RunStatus, ended_status, status_of_log
@@ -113,7 +113,7 @@ def examine_remains(left: Remains, rules: RuleSet) -> PostMortem:
     began_at = _began_at(left)
     history = History(rules.patterns, began_at)
     pace = PaceReader()
-    for seen in _console(left, now):
+    for seen in _console(left, now, rules.patterns):
         history.add(seen)
         pace.take(seen)
     if left.stream and not history.snapshot().observed:
@@ -129,17 +129,15 @@ def examine_remains(left: Remains, rules: RuleSet) -> PostMortem:
     return _judge(left, folder, history.snapshot(), rules, pace)
 
 
-def _console(left: Remains, now: float) -> Iterator[Observation]:
+def _console(left: Remains, now: float, patterns: Sequence[str]) -> Iterator[Observation]:
     if left.stream:
+        name = "stdin" if left.name == "-" else left.name
         with _opened(left) as stream:
-            yield from read_stream(stream, now, "stdin" if left.name == "-" else left.name)
+            yield from read_stream(stream, now, name, patterns)
         return
     for path in parts_that_count(left.logs):
-        if path.suffix == ".gz":
-            with path.open("rb") as packed:
-                yield from read_stream(packed, now, path.name)
-        elif path.is_file() or left.record is None:
-            yield from read_console(path, now, path.name)
+        if path.is_file() or left.record is None:
+            yield from read_console(path, now, path.name, patterns)
 
 
 def _opened(left: Remains) -> BinaryIO:

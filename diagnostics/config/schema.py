@@ -191,20 +191,105 @@ KEYS: Mapping[str, KeyInfo] = MappingProxyType(
 )
 
 _RENAMED = {
-    "cutoff_length": "cutoff_len",
-    "max_length": "cutoff_len",
-    "max_seq_length": "cutoff_len",
-    "evaluation_strategy": "eval_strategy",
-    "num_layer_trainable": "freeze_trainable_layers",
+    # LLaMA-Factory's own, of earlier versions
+    "badam_switch_block_every": "badam_switch_interval",
+    "cache_path": "tokenized_path",
+    "checkpoint_dir": "adapter_name_or_path",
+    "dpo_beta": "pref_beta",
+    "dpo_ftx": "pref_ftx",
+    "dpo_loss": "pref_loss",
+    "dpo_ref_model": "ref_model",
+    "hf_auth_token": "hf_hub_token",
+    "image_dir": "media_dir",
+    "lora_bf16_mode": "pure_bf16",
+    "max_source_length": "cutoff_len",
     "name_module_trainable": "freeze_trainable_modules",
-    "per_gpu_train_batch_size": _BATCH,
-    "per_gpu_eval_batch_size": "per_device_eval_batch_size",
-    "batch_size": _BATCH,
+    "neft_alpha": "neftune_noise_alpha",
+    "new_special_tokens": "add_special_tokens",
+    "num_layer_trainable": "freeze_trainable_layers",
+    "orpo_beta": "pref_beta",
+    "ref_model_checkpoint": "ref_model",
+    "reward_model_checkpoint": "reward_model",
+    "sft_packing": "packing",
+    "system_prompt": "default_system",
+    # transformers', of earlier versions
+    "evaluation_strategy": "eval_strategy",
     "no_cuda": "use_cpu",
-    "use_liger_kernel": "enable_liger_kernel",
+    "per_gpu_eval_batch_size": "per_device_eval_batch_size",
+    "per_gpu_train_batch_size": _BATCH,
+    "push_to_hub_model_id": "hub_model_id",
+    "push_to_hub_token": "hub_token",
+    # other tools' names for the same
+    "accumulation_steps": "gradient_accumulation_steps",
+    "adapter_path": "adapter_name_or_path",
+    "base_model": _MODEL,
+    "batch_size": _BATCH,
+    "cutoff_length": "cutoff_len",
+    "deepspeed_config": "deepspeed",
+    "dropout": "lora_dropout",
+    "early_stopping_patience": "early_stopping_steps",
+    "epoch": "num_train_epochs",
     "epochs": "num_train_epochs",
+    "eval_batch_size": "per_device_eval_batch_size",
+    "grad_accum_steps": "gradient_accumulation_steps",
+    "lora_modules": "lora_target",
+    "lora_path": "adapter_name_or_path",
+    "lora_r": "lora_rank",
+    "lora_target_modules": "lora_target",
     "lr": "learning_rate",
+    "lr_scheduler": "lr_scheduler_type",
+    "max_len": "cutoff_len",
+    "max_length": "cutoff_len",
+    "max_seq_len": "cutoff_len",
+    "max_seq_length": "cutoff_len",
+    "micro_batch_size": _BATCH,
+    "model": _MODEL,
+    "model_max_length": "cutoff_len",
+    "model_name": _MODEL,
+    "model_path": _MODEL,
+    "num_epochs": "num_train_epochs",
+    "num_workers": "dataloader_num_workers",
+    "optimizer": "optim",
+    "per_device_batch_size": _BATCH,
+    "prompt_template": "template",
+    "save_path": "output_dir",
+    "scheduler": "lr_scheduler_type",
+    "seq_len": "cutoff_len",
+    "seq_length": "cutoff_len",
+    "target_modules": "lora_target",
+    "train_batch_size": _BATCH,
+    "use_liger_kernel": "enable_liger_kernel",
+    "val_ratio": "val_size",
 }
+
+_OTHER_KEYS = frozenset(
+    {
+        *("apollo_target", "galore_target", "oft_target", "ppo_target", "pissa_iter", "ld_alpha"),
+        *("export_quantization_dataset", "export_quantization_maxlen", "export_size"),
+        *("export_quantization_nsamples", "ref_model_quantization_bit", "eval_on_each_dataset"),
+        *(
+            "reward_model_quantization_bit",
+            "image_min_pixels",
+            "video_min_pixels",
+            "train_mm_proj_only",
+        ),
+        *("freeze_language_model", "freeze_multi_modal_projector", "train_sampling_strategy"),
+        *(
+            "include_tokens_per_second",
+            "gradient_checkpointing",
+            "logging_strategy",
+            "eval_on_start",
+        ),
+        *("ddp_bucket_cap_mb", "dataloader_pin_memory", "dataloader_persistent_workers"),
+        *(
+            "lr_scheduler_kwargs",
+            "generation_max_length",
+            "optim_target_modules",
+            "save_safetensors",
+        ),
+    }
+)
+"""Keys of some version that resemble another: none of them is that other one misspelt."""
 
 
 def default_of(key: str) -> object:
@@ -215,7 +300,7 @@ def default_of(key: str) -> object:
 
 def nearest_key(name: str) -> str | None:
     """Return the known key that a misspelt or former name most likely means."""
-    if name in KEYS:
+    if name in KEYS or name in _OTHER_KEYS:
         return name
     plain = name.lstrip("-").replace("-", "_").lower()
     if plain in _RENAMED:

@@ -110,8 +110,10 @@ class ConsoleParser:
 
     @property
     def resting(self) -> bool:
-        """Whether it is in no traceback and in no sample, and holds nothing back."""
-        return not (self._failures.collecting or self._samples.inside or self._held)
+        """Whether it is in no traceback, sample or header, and holds nothing back."""
+        in_header = self._phase is Phase.TRAINING and self._phases.train_done is None
+        within = self._failures.collecting or self._samples.inside or in_header
+        return not (within or self._held)
 
     def skim(self, text: str, line: int, at: float, passed_over: int) -> list[Observation]:
         """Take metrics that were picked out of a log; `passed_over` before them were left away.

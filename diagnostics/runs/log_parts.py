@@ -1,23 +1,18 @@
-"""Owns reading a log that is not one whole file: rotated parts, a pipe."""
+"""Owns the parts of a log that was rotated: which of them are of its last run."""
 
 import gzip
 import io
 import re
 import zlib
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
 
 from diagnostics.errors import RunError
-from diagnostics.observations import Observation, Phase, PhaseChange, RunFact, SourceFault
+from diagnostics.observations import Observation, Phase, PhaseChange, RunFact
 from diagnostics.parsing.console import ConsoleParser
 from diagnostics.runs.log_files import base_of, is_error_log
 
 PROBE_BYTES = 256 * 1024
-CHUNK_BYTES = 1024 * 1024
-HEAD_BYTES = 8 * 1024 * 1024
-TAIL_BYTES = 56 * 1024 * 1024
 CHECK_BYTES = 8192
 _GZIP = b"\x1f\x8b"
 _CONTROL = re.compile(rb"[\x01-\x07\x0e-\x1a\x1c-\x1f]")
@@ -116,70 +111,3 @@ def _read(reader: gzip.GzipFile | io.BufferedReader, count: int) -> bytes:
         if not data:
             raise
     return data
-
-
-def read_stream(stream: BinaryIO, at: float, source: str) -> Iterator[Observation]:
-    """Read a log from a pipe, packed or not; of a very large one its beginning and its end."""
-    parser = ConsoleParser(source)
-    faults: list[str] = []
-    chunks = _chunks(stream, faults)
-    taken = newlines = 0
-    for data in chunks:
-        taken += len(data)
-        newlines += data.count(b"\n")
-        yield from parser.feed(data, at)
-        if taken >= HEAD_BYTES:
-            break
-    tail, dropped = _tail(chunks)
-    if dropped is not None:
-        first = tail.popleft()
-        cut = first.find(b"\n") + 1
-        tail.appendleft(first[cut:])
-        yield from parser.jump(1 + newlines + dropped + bool(cut), at)
-    for data in tail:
-        yield from parser.feed(data, at)
-    yield from parser.finish(at)
-    for reason in faults:
-        yield SourceFault(at, source, reason)
-
-
-def _chunks(stream: BinaryIO, faults: list[str]) -> Iterator[bytes]:
-    """Read a stream piece by piece, unpacked; what ends it early is put into `faults`."""
-    buffered = io.BufferedReader(_Raw(stream), CHUNK_BYTES)
-    packed = buffered.peek(2).startswith(_GZIP)
-    reader = gzip.GzipFile(fileobj=buffered) if packed else buffered
-    try:
-        while data := reader.read1(CHUNK_BYTES):
-            yield data
-    except (OSError, EOFError, zlib.error) as error:
-        faults.append(str(error))
-
-
-class _Raw(io.RawIOBase):
-    """A pipe as raw bytes, so that it can be looked at before it is read."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        data = self._stream.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
-
-
-def _tail(chunks: Iterator[bytes]) -> tuple[deque[bytes], int | None]:
-    """Return the last chunks, and the newlines in those dropped; None where none was dropped."""
-    kept: deque[bytes] = deque()
-    held = 0
-    dropped: int | None = None
-    for data in chunks:
-        kept.append(data)
-        held += len(data)
-        while held > TAIL_BYTES and len(kept) > 1:
-            gone = kept.popleft()
-            held -= len(gone)
-            dropped = (dropped or 0) + gone.count(b"\n")
-    return kept, dropped

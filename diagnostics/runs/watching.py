@@ -41,6 +41,7 @@ def make_watcher(
     run: Run, *, interval_s: float = 2.0, rules: RuleSet | None = None, read_only: bool = False
 ) -> Watcher:
     """Return a watcher of a run, its sources not yet polled."""
+    rules = rules if rules is not None else load_rules()
     host = socket.gethostname()
     run = run if read_only else adopted(run)
     made = attempts(run.record) if run.record is not None else []
@@ -49,7 +50,7 @@ def make_watcher(
         began_at = run.group.started_at
     fast: list[Source] = []
     if run.log_path is not None:
-        fast.append(ConsoleLog(run.log_path))
+        fast.append(ConsoleLog(run.log_path, patterns=rules.patterns))
     if run.output_dir is not None:
         fast.append(TrainerLog(run.output_dir / "trainer_log.jsonl", began_at))
     fast.append(_process_source(run, made, host))
@@ -61,7 +62,7 @@ def make_watcher(
         slow.append(CheckpointStates(run.output_dir, began_at))
     return Watcher(
         run=run,
-        rules=rules if rules is not None else load_rules(),
+        rules=rules,
         fast=fast,
         slow=slow,
         packages=packages_of(run),

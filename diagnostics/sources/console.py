@@ -90,23 +90,52 @@ def read_console(
     Raises:
         OSError: it cannot be read.
     """
-    name = source or path.name
-    parser = ConsoleParser(name)
+    with path.open("rb") as file:
+        yield from read_stream(file, at, source or path.name, patterns)
+
+
+def read_stream(
+    stream: BinaryIO, at: float, source: str, patterns: Sequence[str] | None = None
+) -> Iterator[Observation]:
+    """Read a log to its end, as `read_console` does, from a file that is open or from a pipe.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    parser = ConsoleParser(source)
     backlog = Backlog(parser, patterns)
     fault = ""
-    with path.open("rb") as file:
-        try:
-            for data in _content(file):
-                yield from backlog.feed(data, at)
-        except DamagedError as error:
-            fault = str(error)
+    try:
+        for data in _content(stream):
+            yield from backlog.feed(data, at)
+    except DamagedError as error:
+        fault = str(error)
     yield from backlog.close(at)
     yield from parser.finish(at)
     if fault:
-        yield SourceFault(at, name, fault)
+        yield SourceFault(at, source, fault)
 
 
-def _content(file: BinaryIO) -> Iterator[bytes]:
-    packed = file.read(len(MAGIC)) == MAGIC
-    file.seek(0)
-    return unpack(file) if packed else iter(lambda: file.read(CHUNK_BYTES), b"")
+def _content(stream: BinaryIO) -> Iterator[bytes]:
+    first = stream.read(CHUNK_BYTES)
+    if first.startswith(MAGIC):
+        yield from unpack(_Reread(first, stream))
+        return
+    while first:
+        yield first
+        first = stream.read(CHUNK_BYTES)
+
+
+class _Reread:
+    """A stream whose first bytes were read already."""
+
+    def __init__(self, first: bytes, rest: BinaryIO) -> None:
+        self._first = first
+        self._rest = rest
+
+    def read(self, size: int, /) -> bytes:
+        """Return at most so many bytes."""
+        if not self._first:
+            return self._rest.read(size)
+        data, self._first = self._first[:size], self._first[size:]
+        return data

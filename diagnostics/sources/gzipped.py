@@ -2,7 +2,7 @@
 
 import zlib
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import Protocol
 
 MAGIC = b"\x1f\x8b\x08"
 MAX_UNPACKED_BYTES = 8 * 1024**3
@@ -10,11 +10,18 @@ _PIECE_BYTES = 1024 * 1024
 _GZIP_WINDOW = 16 + zlib.MAX_WBITS
 
 
+class Readable(Protocol):
+    """What bytes can be read from."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return at most so many bytes; none at the end."""
+
+
 class DamagedError(Exception):
     """A packed file that cannot be read to its end; the message says why."""
 
 
-def unpack(file: BinaryIO, most_bytes: int | None = None) -> Iterator[bytes]:
+def unpack(file: Readable, most_bytes: int | None = None) -> Iterator[bytes]:
     """Yield the content of a file of one or several members.
 
     Raises:

@@ -20,10 +20,11 @@ def test_a_look_that_takes_long_holds_nobody_up_and_is_made_once(tmp_path: Path)
     data = DataLook(EffectiveConfig(None), tmp_path, slow)
     data.begin()
     data.begin()
-    assert data.reports is None
+    before = data.reports
 
     released.set()
     data.wait()
+    assert before is None
     assert data.reports == ()
     assert looks == [tmp_path]
 

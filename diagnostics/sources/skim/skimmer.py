@@ -54,6 +54,7 @@ _MAX_UNSURE = 64
 _MAX_ODD = 32
 """Losses that stand out, in one block."""
 _ESCAPE = re.compile(rb"\[[0-?]{0,64}[ -/]{0,16}[@-~]|\][^\x07\x1b\r\n]{0,512}\x07|")
+_MAX_ESCAPE = 64
 _PIECES = re.compile(rb"[\r\n]+")
 _BAR = re.compile(
     rb"[^\r\n%\]]{0,160}%\|[^|\r\n]{0,512}\| *\d{1,15}/(\d{1,15}) \[[^\]\r\n]{0,256}\]"
@@ -160,6 +161,7 @@ class Skimmer:
         self._sample: Window | None = None
         self._kept_bytes = 0
         self._earlier = b""
+        self._split = b""
         self._data = b""  # begins with a line
         self._base = 0  # where in the log it begins
         self._line = line
@@ -169,7 +171,12 @@ class Skimmer:
         """Take the next bytes in."""
         if b"\0" in data:
             data = data.replace(b"\0", b"")
+        if self._split:
+            data, self._split = self._split + data, b""
         if b"\x1b" in data:
+            place = data.find(b"\x1b", max(0, len(data) - _MAX_ESCAPE))
+            if place >= 0:  # it may go on in what comes next
+                data, self._split = data[:place], data[place:]
             data = without_escapes(data)
         self._data = self._data + data if self._data else data
         if len(self._data) >= self._limits.block_bytes + self._limits.ahead_bytes:
@@ -187,7 +194,7 @@ class Skimmer:
                 before = windows.get(window.start)
                 if before is None or len(before.data) < len(window.data):
                     windows[window.start] = window
-        self._data += tail
+        self._data += self._split + tail
         if self._within_line:
             self._skip_line()
         end = self._base + len(self._data)
