@@ -284,6 +284,8 @@ _OTHER_KEYS = frozenset(
         *(
             "lr_scheduler_kwargs",
             "generation_max_length",
+            "data_seed",
+            "local_rank",
             "optim_target_modules",
             "save_safetensors",
         ),
