@@ -103,6 +103,9 @@ def lasting_rise(values: Sequence[float], share: float, least: float) -> Rise | 
     if not levels:
         return None
     base = min(levels)
+    early = _early_rise(values, base, share, least)
+    if early is not None:
+        return early
     step = max(share * abs(base), least)
     since = trailing(values, lambda value: value > base + step)
     before = values[: len(values) - since]
@@ -114,6 +117,22 @@ def lasting_rise(values: Sequence[float], share: float, least: float) -> Rise | 
     if not since:
         return None
     return Rise(base, median(values[-since:]), len(values) - since)
+
+
+def _early_rise(values: Sequence[float], level: float, share: float, least: float) -> Rise | None:
+    """Return a rise from the first few values, too few for a level of their own.
+
+    They must lie the further below the rest, the fewer they are.
+    """
+    for count in range(1, min(RISE_BLOCK, len(values))):
+        base = max(values[:count])
+        step = (1 + 1 / count) * max(share * abs(base), least)
+        rest = values[count:]
+        if level > base and min(rest) > base + max(step / 2, _NOISE_OF_RISE * noise(rest)):
+            middle = median(rest)
+            if middle > base + step:
+                return Rise(base, middle, count)
+    return None
 
 
 def spikes(values: Sequence[float], factor: float, window: int = 5) -> list[int]:

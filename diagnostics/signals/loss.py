@@ -1,7 +1,7 @@
 """Owns the signals of the training loss: its level, its course, what became of it."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -141,6 +141,8 @@ def _climb(context: Context) -> Climb | None:
     if rise is None:
         return None
     points = tuple(point for point, _ in kept[rise.at :])
+    if rise.at == 1 and step_of(kept[0][0]) < seen.interval:
+        return None  # a single step, logged beside means of many
     resumed = context.snapshot.facts.get("resumed_step")
     before = step_of(kept[rise.at - 1][0])
     if isinstance(resumed, int) and before <= resumed < step_of(points[0]):
@@ -252,7 +254,11 @@ def _epochs(points: tuple[TrainStep, ...]) -> float | None:
 
 
 _DEAD_LEVEL = 0.05
-_DEAD_SHARE = 0.005
+_DEAD_SHARES = ((3, 0.005), (10, 0.01))
+"""From so many lines on, the loss stays within this share of its level."""
+_DEAD_LINES = 40
+"""From so many on, it need only not fall, however noisy it is."""
+_DEAD_FALL = 0.015
 
 
 def _dead_lines(context: Context) -> Signal | None:
@@ -267,9 +273,15 @@ def _dead_lines(context: Context) -> Signal | None:
     losses = seen.losses[len(seen.losses) - count :]
     if not count or not all(alive(x) and x > _DEAD_LEVEL for x in losses):
         return Signal(0)
-    if not steady(losses, _DEAD_SHARE):
+    if not _unmoved(losses):
         return Signal(0)
     return Signal(count, shown(seen.points[-count:], "loss", "grad_norm"))
+
+
+def _unmoved(losses: Sequence[float]) -> bool:
+    if any(len(losses) >= count and steady(losses, share) for count, share in _DEAD_SHARES):
+        return True
+    return len(losses) >= _DEAD_LINES and fall(losses).share < _DEAD_FALL
 
 
 def _has_no_gradient(context: Context) -> bool:

@@ -24,7 +24,7 @@ from diagnostics.signals.sharding import active_params
 
 T = TypeVar("T")
 
-_LEAST_SHIFT = 2.0
+_LEAST_SHIFT = 1.5
 _LEAST_DRIFT = 1.5
 """Below these a change is noise, as of a shared machine."""
 _LASTING_STEPS = 10
@@ -194,7 +194,7 @@ def _most_tflops(context: Context) -> Signal | None:
     snapshot, config, usual = context.snapshot, context.config, _known_pace(context)
     params, samples = _fact(snapshot, "all_params"), _fact(snapshot, "total_batch_size")
     devices = _devices(snapshot)
-    on_gpu = str(snapshot.facts.get("device", "")).startswith("cuda")
+    on_gpu = str(snapshot.facts.get("device", "")).startswith(("cuda", "npu"))
     if usual is None or config is None or params is None or samples is None or devices is None:
         return None
     stage, longest = config.value("stage"), config.value("cutoff_len")
@@ -316,6 +316,7 @@ def _in_order(context: Context) -> Value | None:
     ordered = (
         context.config.value("disable_shuffling") is True
         or context.config.value("group_by_length") is True
+        or context.config.value("streaming") is True  # shuffled within a buffer only
         or context.config.value("train_sampling_strategy") in {"sequential", "group_by_length"}
     )
     return ordered or None
@@ -340,6 +341,8 @@ SIGNALS: Mapping[str, Reader] = {
     "pace.shift_until": _shift_of(lambda shift: shift.slow.last),
     "pace.shift_fast_seconds": _shift_of(lambda shift: shift.fast.seconds_per_step),
     "pace.shift_slow_seconds": _shift_of(lambda shift: shift.slow.seconds_per_step),
+    "pace.shift_fast_lasted_s": _shift_of(lambda shift: shift.fast.seconds),
+    "pace.shift_slow_lasted_s": _shift_of(lambda shift: shift.slow.seconds),
     "pace.shift_over": _shift_of(lambda shift: shift.over is not None),
     "pace.drift_ratio": _drift_of(lambda drift: drift.ratio),
     "pace.drift_first_seconds": _drift_of(lambda drift: drift.parts[0].seconds_per_step),

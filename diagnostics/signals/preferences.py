@@ -6,7 +6,7 @@ from statistics import median
 
 from diagnostics.observations import TrainStep
 from diagnostics.series import finite, noise, trend
-from diagnostics.signals.context import Context, Reader, Signal, Value
+from diagnostics.signals.context import Context, Reader, Signal, Value, plain
 from diagnostics.signals.curves import shown, spread_out, value_of
 
 CHOSEN, REJECTED = "rewards/chosen", "rewards/rejected"
@@ -61,11 +61,45 @@ def _fall_in_noise(found: Measure) -> float:
 
 
 _NO_CHANCE = 3.0
+_WITHOUT_REFERENCE = frozenset({"orpo", "simpo"})
+_DEFAULT_BETA = 0.1
+
+
+def _reference_free(context: Context) -> Value | None:
+    """Tell whether rewards are log-probabilities themselves, which begin below 0; None if unknown.
+
+    With a reference model rewards begin at 0, for the two models are the same.
+    """
+    logged = measure(context, "odds_ratio_loss")
+    if logged is not None:
+        return True
+    config = context.config
+    if config is None:
+        return None
+    said = (config.value(key) for key in ("pref_loss", "dpo_loss", "stage"))
+    return any(isinstance(one, str) and one.lower() in _WITHOUT_REFERENCE for one in said)
+
+
+def _in_nats(name: str) -> Callable[[Context], Value | None]:
+    """Read a reward without its scale: by how much the log-probability has changed."""
+
+    def reader(context: Context) -> Value | None:
+        found = context.once(f"measure {(name,)}", lambda one: measure(one, name))
+        beta = _DEFAULT_BETA if context.config is None else context.config.value("pref_beta")
+        if found is None or isinstance(beta, bool) or not isinstance(beta, int | float):
+            return None
+        return found.level / beta if beta > 0 else None
+
+    return reader
+
 
 SIGNALS: Mapping[str, Reader] = {
     "pref.lines": _measured(lambda found: len(found.values), CHOSEN),
     "pref.chosen": _measured(lambda found: found.level, CHOSEN),
     "pref.chosen_first": _measured(lambda found: median(found.values[:_WINDOW]), CHOSEN),
+    "pref.chosen_nats": plain(_in_nats(CHOSEN)),
+    "pref.rejected_nats": plain(_in_nats(REJECTED)),
+    "pref.reference_free": plain(_reference_free),
     "pref.rejected": _measured(lambda found: found.level, REJECTED),
     "pref.accuracy": _measured(lambda found: found.level, *_ACCURACIES),
     "pref.accuracy_settled": _measured(_second_half, *_ACCURACIES),

@@ -7,7 +7,7 @@ one, again and again.
 import re
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
 
@@ -199,6 +199,7 @@ class Skimmer:
             self._skip_line()
         end = self._base + len(self._data)
         rest = Window(self._base, end, self._line, self._data, _last_bars(self._earlier))
+        _share_bars(windows.values())
         items: list[Window | Row] = [*windows.values(), *chain.from_iterable(self._rows), rest]
         items.sort(key=lambda item: item.start)
         yield from Replay(parser, at, sum(map(len, self._rows))).run(items)
@@ -542,6 +543,18 @@ def _last_bars(data: bytes) -> bytes:
             bars.pop(match[1], None)
             bars[match[1]] = match[0]
     return b"".join(b"\r" + bar for bar in list(bars.values())[-_MAX_BARS:]) + b"\r"
+
+
+def _share_bars(windows: Iterable[Window]) -> None:
+    """Let windows that follow on one another have their bars before the first of them."""
+    first: Window | None = None
+    end = -1
+    for window in sorted(windows, key=lambda one: one.start):
+        if first is None or window.start > end:
+            first = window
+        elif window.before and not first.before:
+            first.before = window.before
+        end = max(end, window.end)
 
 
 def _group_of(begin: bytes) -> Group:
