@@ -14,6 +14,7 @@ from typing import TypeAlias
 from diagnostics.config.effective import EffectiveConfig
 from diagnostics.findings import Evidence
 from diagnostics.observations import Missing
+from diagnostics.patterns import search
 from diagnostics.signals import Context, Signal, Value, read_signal
 from diagnostics.signals.errors import error_chain, error_evidence, error_text, lone_errors
 
@@ -121,6 +122,18 @@ def patterns(condition: Condition) -> tuple[str, ...]:
             return ()
 
 
+def expressions(condition: Condition) -> tuple[str, ...]:
+    """Return every regular expression of a condition, whatever it is searched in."""
+    match condition:
+        case AllOf(parts) | AnyOf(parts):
+            return tuple(text for part in parts for text in expressions(part))
+        case NotThis(part):
+            return expressions(part)
+        case Leaf(subject, name, operator, operand):
+            own = (name,) if subject in PATTERNS else ()
+            return (*own, str(operand)) if operator is Operator.MATCHES else own
+
+
 def _join(parts: tuple[Condition, ...], context: Context, *, deciding: bool) -> Verdict:
     """Join verdicts; one part with the deciding truth settles it, else unknown beats the rest."""
     verdicts = []
@@ -196,7 +209,7 @@ def _error(leaf: Leaf, context: Context) -> Verdict:
     chain = error_chain(context)
     for one in reversed(chain):
         text = error_text(one)
-        if re.search(leaf.name, text) is not None:
+        if search(leaf.name, text) is not None:
             return Verdict(True, (error_evidence(one),), (), _captured(leaf.name, text))
     if chain:
         return Verdict(False)
@@ -208,7 +221,7 @@ def _error(leaf: Leaf, context: Context) -> Verdict:
 
 def _frame(leaf: Leaf, context: Context) -> Verdict:
     for one in reversed(error_chain(context)):
-        if any(re.search(leaf.name, frame) for frame in one.frames):
+        if any(search(leaf.name, frame) for frame in one.frames):
             return Verdict(True, (error_evidence(one),))
     return Verdict(False)
 
@@ -254,7 +267,7 @@ def holds(operator: Operator, value: object, operand: object) -> bool:
         case Operator.NOT_IN:
             return isinstance(operand, list) and not any(_same(value, item) for item in operand)
         case Operator.MATCHES:
-            return value is not None and re.search(str(operand), str(value)) is not None
+            return value is not None and search(str(operand), str(value)) is not None
         case Operator.SET:
             return (value is not None) is bool(operand)
         case Operator.ABOVE | Operator.BELOW | Operator.AT_LEAST:

@@ -6,9 +6,8 @@ understand: it matches wherever the pattern does, and where it alone matches, th
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 _MOST_REPEATS = 64
@@ -104,9 +103,32 @@ def _branches(tree: dict[str, Any]) -> str:
     return branches[0] if len(branches) == 1 else f"(?:{'|'.join(branches)})"
 
 
-@cache
+_known: dict[str, Needles | None] = {}
+
+
+def learn(known: Mapping[str, Needles | None]) -> None:
+    """Take needles in that were worked out before: parsing some hundred patterns takes a while."""
+    _known.update(known)
+
+
 def needles(pattern: str) -> Needles | None:
     """Return literals without one of which the pattern matches nothing; None where it has none."""
+    if pattern not in _known:
+        _known[pattern] = _needles(pattern)
+    return _known[pattern]
+
+
+def search(pattern: str, text: str) -> re.Match[str] | None:
+    """Search as `re` does; a pattern whose literals are not there is not even compiled."""
+    needed = needles(pattern)
+    if needed is not None and (text.isascii() or not needed.caseless):
+        within = text.lower() if needed.caseless else text
+        if not any(literal in within for literal in needed.texts):
+            return None
+    return re.search(pattern, text)
+
+
+def _needles(pattern: str) -> Needles | None:
     tree = _tree(pattern)
     found = None if tree is None else _required(tree, caseless=_is_caseless(tree))
     if found is None or (found.caseless and not all(text.isascii() for text in found.texts)):

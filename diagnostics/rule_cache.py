@@ -8,16 +8,17 @@ import contextlib
 import json
 import os
 import stat
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from diagnostics import edits
-from diagnostics.conditions import AllOf, AnyOf, Leaf, NotThis, Operator, Subject
+from diagnostics.conditions import AllOf, AnyOf, Leaf, NotThis, Operator, Subject, expressions
 from diagnostics.findings import Safety, Severity, Text
 from diagnostics.fixes import FixRule
+from diagnostics.patterns import Needles, learn, needles
 from diagnostics.rule_reader import Rule
 
 _FORM = 1
@@ -25,12 +26,20 @@ _FORM = 1
 _KINDS: tuple[type, ...] = (
     *(Rule, FixRule, Text, AllOf, AnyOf, NotThis, Leaf, Operator, Subject, Safety, Severity),
     *(edits.SetKey, edits.UnsetKey, edits.HalveKey, edits.ScaleKey, edits.SplitBatch),
-    *(edits.RenameNearest, edits.SetNearest),
+    *(edits.RenameNearest, edits.SetNearest, Needles),
 )
 _MAKERS: Mapping[str, Callable[..., Any]] = {kind.__name__: kind for kind in _KINDS}
 _CODE = tuple(
     Path(__file__).with_name(f"{name}.py")
-    for name in ("conditions", "edits", "findings", "fixes", "rule_cache", "rule_reader")
+    for name in (
+        "conditions",
+        "edits",
+        "findings",
+        "fixes",
+        "patterns",
+        "rule_cache",
+        "rule_reader",
+    )
 )
 """What a kept rule is made with."""
 _MAX_BYTES = 64 * 1024 * 1024
@@ -65,16 +74,24 @@ def read_cache(wanted: str) -> tuple[Rule, ...] | None:
             if kept["stamp"] != wanted:
                 return None
             rules = tuple(_made(rule) for rule in kept["rules"])
+            learn({text: _made(found) for text, found in kept["needles"].items()})
         except (ValueError, LookupError, TypeError, RecursionError):
             return None
     return rules if all(isinstance(rule, Rule) for rule in rules) else None
 
 
-def write_cache(made: str, rules: Iterable[Rule]) -> None:
+def write_cache(made: str, rules: Sequence[Rule]) -> None:
     """Keep the rules of a stamp; where that cannot be done the next start is slower, no more."""
     path = cache_file()
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    kept = {"stamp": made, "rules": [_kept(rule) for rule in rules]}
+    conditions = [rule.when for rule in rules]
+    conditions += [fix.when for rule in rules for fix in rule.fixes if fix.when is not None]
+    looked_for = dict.fromkeys(text for one in conditions for text in expressions(one))
+    kept = {
+        "stamp": made,
+        "rules": [_kept(rule) for rule in rules],
+        "needles": {text: _kept(needles(text)) for text in looked_for},
+    }
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:

@@ -17,6 +17,7 @@ from diagnostics.series import (
     spikes,
     steady,
     trailing,
+    trend,
 )
 from diagnostics.signals import evaluation, gradients, preferences, rates
 from diagnostics.signals.context import Context, Reader, Signal, Value, plain
@@ -256,9 +257,10 @@ def _epochs(points: tuple[TrainStep, ...]) -> float | None:
 _DEAD_LEVEL = 0.05
 _DEAD_SHARES = ((3, 0.005), (10, 0.01))
 """From so many lines on, the loss stays within this share of its level."""
-_DEAD_LINES = 40
+_DEAD_LINES = 60
 """From so many on, it need only not fall, however noisy it is."""
-_DEAD_FALL = 0.015
+_DEAD_FALL = 0.06
+_DEAD_TREND = -1.5
 
 
 def _dead_lines(context: Context) -> Signal | None:
@@ -281,7 +283,8 @@ def _dead_lines(context: Context) -> Signal | None:
 def _unmoved(losses: Sequence[float]) -> bool:
     if any(len(losses) >= count and steady(losses, share) for count, share in _DEAD_SHARES):
         return True
-    return len(losses) >= _DEAD_LINES and fall(losses).share < _DEAD_FALL
+    falls = fall(losses).share >= _DEAD_FALL or trend(losses).score < _DEAD_TREND
+    return len(losses) >= _DEAD_LINES and not falls
 
 
 def _has_no_gradient(context: Context) -> bool:

@@ -301,6 +301,12 @@ def _preprocess_pct(context: Context) -> Signal | None:
     return Signal(100.0 * seconds / (seconds + training), evidence)
 
 
+def _tokenized_path(context: Context) -> Value | None:
+    """Return a folder for the tokenized data: beside the output, so that runs share none."""
+    said = None if context.config is None else context.config.value("output_dir")
+    return f"{said.rstrip('/')}-tokenized" if isinstance(said, str) and said else "saves/tokenized"
+
+
 def _preprocess_rate(context: Context) -> Value | None:
     """Return how many samples are tokenized a second."""
     for one in context.snapshot.data_bars:
@@ -357,6 +363,7 @@ SIGNALS: Mapping[str, Reader] = {
     "preprocess.seconds": _preprocess_seconds,
     "preprocess.expected_seconds": _preprocess_expected,
     "preprocess.pct": _preprocess_pct,
+    "preprocess.tokenized_path": plain(_tokenized_path),
     "preprocess.samples_per_second": plain(_preprocess_rate),
     **sharding.SIGNALS,
 }
