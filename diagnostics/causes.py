@@ -96,7 +96,10 @@ def nature(chain: Chain) -> Nature:
     """Return what an error tells of by itself: of a chain, what was raised first does."""
     if _nature_of(chain[-1].exception, chain[-1].message) is Nature.STOPPED:
         return Nature.STOPPED
-    return min(_nature_of(name, text) for name, text in _exceptions(chain[0]))
+    first = chain[0]
+    if _TORCH_CLASS.search(first.exception) and _WAITED_ON_NPU.search(first.message):
+        return Nature.LOST_PEER
+    return min(_nature_of(name, text) for name, text in _exceptions(first))
 
 
 def is_launchers(chain: Chain) -> bool:
@@ -162,6 +165,8 @@ _LOST_PEER = re.compile(
     r"|store->get|some nccl operations have failed|collective operation timeout"
     r"|nccl error in.*system error|mismatch between collectives|timed out in monitoredbarrier"
 )
+_WAITED_ON_NPU = re.compile(r"\bEI000[26]: .{0,200}times out")
+"""Ascend's HCCL tells only in the lines after the first that it waited for another rank."""
 _NEVER = re.compile(
     r"(?:^|/)(?:threading\.py:(?:_bootstrap\w*|run)|weakref\.py:\w+|atexit\.py:\w+"
     r"|logging/__init__\.py:emit|(?:multiprocess|multiprocessing)/(?:resource_tracker\.py:\w+"

@@ -128,10 +128,9 @@ def _early_rise(values: Sequence[float], level: float, share: float, least: floa
         base = max(values[:count])
         step = (1 + 1 / count) * max(share * abs(base), least)
         rest = values[count:]
-        if level > base and min(rest) > base + max(step / 2, _NOISE_OF_RISE * noise(rest)):
-            middle = median(rest)
-            if middle > base + step:
-                return Rise(base, middle, count)
+        step, middle = max(step, _NOISE_OF_RISE * noise(rest)), median(rest)
+        if level > base and min(rest) > base + step / 2 and middle > base + step:
+            return Rise(base, middle, count)
     return None
 
 

@@ -656,3 +656,14 @@ def test_hostile_lines_never_raise():
     log = noise + "[rank99999]: " + "x" * 10_000 + '\n  File "", line 1, in \n' * 600 + ": \n" * 99
 
     assert failures(seen(log)) == () or root(log) != ""
+
+
+def test_a_wait_of_hccl_tells_only_of_another_rank():
+    waited = (
+        "RuntimeError: InnerRunOpApi:torch_npu/csrc/framework/OpParamMaker.cpp:281 OPS function "
+        "error: HcclAllreduce, error code is 6\n"
+        "[ERROR] 2025-04-08-18:07:20 (PID:1292363, Device:1, RankID:1) ERR01100 OPS call acl api "
+        "failed.\nEI0006: [PID: 1292363] 2025-04-08-18:07:20.444 Getting socket times out."
+    )
+    snapshot = seen(TRAINING + traceback(waited, STEP, 1))
+    assert nature(root_chain(snapshot)) is Nature.LOST_PEER

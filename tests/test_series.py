@@ -91,6 +91,22 @@ def test_a_rise_that_lasts_is_told_with_both_levels():
     assert rise.level == pytest.approx(5.0, rel=0.1)
 
 
+@pytest.mark.parametrize("low", [1, 2, 4])
+def test_a_rise_is_found_though_only_the_first_few_values_were_low(low: int):
+    values = [1.86] * low + noisy([4.1] * 12, 0.03)
+
+    rise = lasting_rise(values, 0.5, 0.5)
+
+    assert rise is not None
+    assert rise.at == low
+    assert rise.base == pytest.approx(1.86)
+
+
+@pytest.mark.parametrize("values", [[0.9, 1.4] * 8, [1.0, *noisy([1.7] * 12, 0.02)], [0.5, 1.9]])
+def test_a_low_start_that_noise_explains_is_no_rise(values: list[float]):
+    assert lasting_rise(values, 0.5, 0.5) is None
+
+
 def test_a_rise_that_passed_is_none():
     values = noisy([1.1] * 30 + [5.0] * 10 + [1.1] * 3, 0.02)
 

@@ -104,6 +104,11 @@ class ConsoleParser:
         return self._splitter.line
 
     @property
+    def total_steps(self) -> int | None:
+        """How many steps the training takes, by its header or its bar."""
+        return self._phases.train_total
+
+    @property
     def knows_steps(self) -> bool:
         """Whether the training's header told how many steps an epoch has."""
         return self._clock.knows(1.0)

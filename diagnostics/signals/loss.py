@@ -401,6 +401,15 @@ def _first(context: Context) -> Signal | None:
     return Signal(median(numbers), shown(curve(context).points[:3], "loss")) if numbers else None
 
 
+def _first_by_accumulation(context: Context) -> Signal | None:
+    """Return the loss that the training began with, by the accumulation steps."""
+    found, steps = _first(context), accumulation(context)
+    began = course(context) is not None
+    if found is None or not isinstance(found.value, float) or not steps or not began:
+        return None
+    return Signal(found.value / steps, found.evidence)
+
+
 def _last(context: Context) -> Signal | None:
     seen = curve(context)
     return Signal(seen.losses[-1], shown(seen.points[-1:], "loss")) if seen.points else None
@@ -450,6 +459,7 @@ _OWN: Mapping[str, Reader] = {
     "loss.jump_to": _side(lambda found: found.after),
     "loss.accumulation": plain(accumulation),
     "loss.scale_of_eval": _scale_of_eval,
+    "loss.first_by_accumulation": _first_by_accumulation,
     "loss.logging_beyond_run": _logging_beyond_run,
 }
 

@@ -69,6 +69,7 @@ class Backlog:
             self._skimmer = Skimmer(
                 self._patterns,
                 self._parser.line,
+                total=self._parser.total_steps,
                 around=not self._parser.knows_steps,
                 limits=self._limits,
                 make=self._make,

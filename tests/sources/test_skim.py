@@ -45,7 +45,7 @@ TIGHT = Limits(
     failure_bytes=5 * 1024,
     message_bytes=1024,
     header_bytes=2048,
-    before_bytes=4096,
+    before_bytes=16 * 1024,
 )
 Make = Callable[[Sequence[Query]], Scanner]
 SCANNERS: list[Make] = [HyperscanScanner, LineScanner]

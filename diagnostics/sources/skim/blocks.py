@@ -21,8 +21,6 @@ class Window:
     end: int
     line: int
     data: bytes
-    before: bytes = b""
-    """The bars that stood last before it."""
 
 
 class Block:

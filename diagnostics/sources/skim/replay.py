@@ -11,7 +11,7 @@ from diagnostics.sources.skim.blocks import Window
 from diagnostics.sources.skim.rows import Group, Row
 
 _PIECE_BYTES = 256 * 1024
-_BAR = re.compile(rb"\| *(\d{1,15})/(\d{1,15}) \[([\d:]{1,16})<")
+_LAST_BAR = re.compile(rb"(?s).*\| *(\d{1,15})/(\d{1,15}) \[([\d:]{1,16})<")
 
 
 class Replay:
@@ -35,16 +35,12 @@ class Replay:
             elif self._parser.knows_steps:
                 yield from self._row(item)
             else:
-                before = b"\r" + item.bar + b"\r" if item.bar else b""
-                end = item.start + len(item.text)
-                yield from self._window(Window(item.start, end, item.line, item.text, before))
+                yield from self._around(item)
 
     def _window(self, window: Window) -> Iterator[Observation]:
         data = window.data
         if window.start > self._fed:
             yield from self._jump(window.line)
-            if window.before:
-                yield from self._parser.feed(window.before, self._at)
         else:
             data = data[self._fed - window.start :]
         for begin in range(0, len(data), _PIECE_BYTES):
@@ -53,6 +49,15 @@ class Replay:
             self._fed = window.end
             self._within = True
 
+    def _around(self, row: Row) -> Iterator[Observation]:
+        """Feed metrics as they stand, after their bar and with what follows them."""
+        if row.start > self._fed and row.bar:
+            yield from self._jump(row.line)
+            yield from self._parser.feed(b"\r" + row.bar + b"\r", self._at)
+            self._fed = row.start
+        end = row.start + len(row.text)
+        yield from self._window(Window(row.start, end, row.line, row.text))
+
     def _row(self, row: Row) -> list[Observation]:
         passed_over = row.number - self._numbers.get(row.group, -1) - 1
         self._numbers[row.group] = row.number
@@ -60,7 +65,7 @@ class Replay:
             return []
         found = [*self._jump(row.line)] if self._within else []
         self._seen += 1
-        match = _BAR.search(row.bar) if row.bar else None
+        match = _LAST_BAR.match(row.bar) if row.bar else None
         if match is not None:
             done, total, elapsed = match.groups()
             shown = self._seen % self._every == 0

@@ -7,7 +7,7 @@ one, again and again.
 import re
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
 
@@ -129,6 +129,7 @@ class Skimmer:
     Args:
         patterns: what rules look for in lines.
         line: the number of the line that begins with the first byte.
+        total: the training's number of steps, as far as it is known.
         around: whether metrics are kept with what follows them, which tells their steps where no
             header does.
     """
@@ -138,6 +139,7 @@ class Skimmer:
         patterns: Sequence[str],
         line: int,
         *,
+        total: int | None = None,
         around: bool = False,
         limits: Limits | None = None,
         make: Callable[[Sequence[Query]], Scanner] = make_scanner,
@@ -150,7 +152,7 @@ class Skimmer:
         self._scanner = make(self._sought.queries)
         self._rows = [Rows(group, self._limits.max_rows) for group in Group]
         self._usual: tuple[set[bytes], set[bytes]] = (set(), set())
-        self._total = b""
+        self._total = b"" if total is None else f"/{total} [".encode()
         self._slots: dict[tuple[int, bytes], _Slots] = {}
         self._latest: dict[int, Window] = {}
         self._pinned: dict[int, Window] = {}
@@ -198,8 +200,9 @@ class Skimmer:
         if self._within_line:
             self._skip_line()
         end = self._base + len(self._data)
-        rest = Window(self._base, end, self._line, self._data, _last_bars(self._earlier))
-        _share_bars(windows.values())
+        rest = Window(self._base, end, self._line, self._data)
+        for bar in _last_bars(self._earlier, self._base, self._line):
+            windows.setdefault(bar.start, bar)
         items: list[Window | Row] = [*windows.values(), *chain.from_iterable(self._rows), rest]
         items.sort(key=lambda item: item.start)
         yield from Replay(parser, at, sum(map(len, self._rows))).run(items)
@@ -268,7 +271,6 @@ class Skimmer:
             signature = b""
         slots = self._slots.setdefault((query, signature), _Slots(SLOTS[self._kinds[query]]))
         if self._kept_bytes > self._limits.windows_bytes:
-            window.before = b""
             window.data = window.data[: first_break(window.data)]
         self._kept_bytes += slots.add(window)
 
@@ -323,10 +325,11 @@ class Skimmer:
             few = places[-most:] if known else [*places[:most], *places[most:][-most:]]
             for start, stop in few:
                 window = block.window(start, stop)
-                near = block.near(start)
-                window.before = _last_bars(near[-self._limits.before_bytes :])
                 self._keep(query, signature, window)
                 self._pin(block, start, routine)
+                near = block.near(start)[-self._limits.before_bytes :]
+                for bar in _last_bars(near, window.start, window.line):
+                    self._pinned.setdefault(bar.start, bar)
 
     def _failure_end(self, block: Block, start: int) -> tuple[int, bytes]:
         """Return where a traceback with its message surely ends, and its exception."""
@@ -535,26 +538,15 @@ class Skimmer:
         return b"" if match is None else match[0]
 
 
-def _last_bars(data: bytes) -> bytes:
-    """Return the last bar of each length that stands in a piece of a log."""
-    bars: dict[bytes, bytes] = {}
-    for piece in _PIECES.split(data):
-        for match in _BAR.finditer(piece) if b"%|" in piece else ():
-            bars.pop(match[1], None)
-            bars[match[1]] = match[0]
-    return b"".join(b"\r" + bar for bar in list(bars.values())[-_MAX_BARS:]) + b"\r"
-
-
-def _share_bars(windows: Iterable[Window]) -> None:
-    """Let windows that follow on one another have their bars before the first of them."""
-    first: Window | None = None
-    end = -1
-    for window in sorted(windows, key=lambda one: one.start):
-        if first is None or window.start > end:
-            first = window
-        elif window.before and not first.before:
-            first.before = window.before
-        end = max(end, window.end)
+def _last_bars(data: bytes, end: int, line: int) -> list[Window]:
+    """Return the last bar of each length in a piece of a log that ends at a place."""
+    begin = end - len(data)
+    bars: dict[bytes, Window] = {}
+    for match in _BAR.finditer(data):
+        start = begin + match.start()
+        bars.pop(match[1], None)
+        bars[match[1]] = Window(start, start + len(match[0]), line, match[0] + b"\r")
+    return list(bars.values())[-_MAX_BARS:]
 
 
 def _group_of(begin: bytes) -> Group:
