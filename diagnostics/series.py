@@ -124,7 +124,7 @@ def _early_rise(values: Sequence[float], level: float, share: float, least: floa
 
     They must lie the further below the rest, the fewer they are.
     """
-    for count in range(1, min(RISE_BLOCK, len(values))):
+    for count in range(1, min(RISE_BLOCK, len(values) - RISE_BLOCK + 1)):
         base = max(values[:count])
         step = (1 + 1 / count) * max(share * abs(base), least)
         rest = values[count:]

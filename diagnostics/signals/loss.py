@@ -314,7 +314,8 @@ class Jump:
 
 
 _BEFORE, _AFTER, _JUMP_WINDOW = 3, 5, 10
-_JUMP_NOISE = 3.0
+_JUMP_ERRORS = 4.0
+"""Standard errors of the difference of two medians: less is chance."""
 
 
 def resume_jump(context: Context) -> Jump | None:
@@ -343,7 +344,8 @@ def _jump(before: list[TrainStep], after: list[TrainStep]) -> Jump | None:
         return None
     olds, news = finite(p.loss for p in left), finite(p.loss for p in right)
     old, new = median(olds), median(news)
-    if new - old <= _JUMP_NOISE * max(noise(olds), noise(news)):
+    error = math.sqrt(math.pi / 2 * (1 / len(olds) + 1 / len(news)))
+    if new - old <= _JUMP_ERRORS * error * max(noise(olds), noise(news)):
         return None
     return Jump(old, new, (*left[-2:], *right[:3]))
 

@@ -1,13 +1,15 @@
 """Following a console log, and reading one whole."""
 
+import gzip
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from diagnostics.history import History
 from diagnostics.observations import (
     LogLine,
     Observation,
@@ -17,6 +19,9 @@ from diagnostics.observations import (
     Traceback,
     TrainStep,
 )
+from diagnostics.sources import console as module
+from diagnostics.sources import gzipped
+from diagnostics.sources.backlog import Ends
 from diagnostics.sources.console import ConsoleLog, read_console
 from diagnostics.sources.tail import MAX_BYTES_A_POLL
 
@@ -36,6 +41,10 @@ def log(path: Path) -> Iterator[ConsoleLog]:
 def lines(seen: object) -> list[str]:
     assert isinstance(seen, list | tuple)
     return [one.text for one in seen if isinstance(one, LogLine)]
+
+
+def places_of(seen: Sequence[Observation], text: str) -> list[int]:
+    return [one.line for one in seen if isinstance(one, LogLine) and one.text == text]
 
 
 def restarts(seen: object) -> int:
@@ -238,19 +247,123 @@ def test_reading_a_log_that_is_not_there_is_an_error(path: Path):
         list(read_console(path, 5.0))
 
 
-@pytest.mark.parametrize("width", [10, 3000])
-def test_of_a_very_large_log_both_ends_are_whole_and_lines_are_counted_between(
-    path: Path, width: int
-):
+def text_of_many_steps(steps: int) -> str:
     header = (
-        "[INFO|trainer.py:1] 2026-01-02 06:10:29,780 >>   Num examples = 1000\n"
+        "[INFO|trainer.py:1] 2026-01-02 06:10:29,780 >>   Num examples = 100000\n"
         "[INFO|trainer.py:1] 2026-01-02 06:10:29,780 >>   Total train batch size (w. x) = 10\n"
     )
-    count = 6_000_000 // (width + 1)
-    path.write_text(header + (("y" * width) + "\n") * count + "{'loss': 1.5, 'epoch': 0.5}\nend\n")
-    seen: list[Observation] = list(read_console(path, 5.0, patterns=()))
-    found = [one for one in seen if isinstance(one, LogLine)]
-    assert (found[0].line, found[-1].text, found[-1].line) == (1, "end", count + 4)
-    (step,) = [one for one in seen if isinstance(one, TrainStep)]
-    assert (step.step, step.line) == (50, count + 3)
-    assert len(found) < count
+    row = "{{'loss': 1.5, 'learning_rate': 1e-05, 'epoch': {epoch}}}\n" + "y" * 400 + "\n"
+    return header + "".join(row.format(epoch=n / 10_000) for n in range(1, steps + 1))
+
+
+def test_in_the_middle_of_a_very_large_log_nothing_is_missed(path: Path):
+    text = text_of_many_steps(10_000) + "Killed\n" + text_of_many_steps(10_000)
+    path.write_text(text)
+    assert path.stat().st_size > 2 * Ends().whole_bytes
+    history = History(["^Killed$"])
+    for seen in read_console(path, 5.0, patterns=["^Killed$"]):
+        history.add(seen)
+    snapshot = history.snapshot()
+    (hit,) = snapshot.hits["^Killed$"]
+    assert hit.line == 20_003
+    assert [step.step for step in snapshot.steps] == list(range(1, 10_001))
+    assert (snapshot.steps[0].line, snapshot.steps[-1].line) == (20_006, 40_004)
+
+
+def test_of_a_very_large_log_far_fewer_lines_are_told_than_it_has(path: Path):
+    path.write_text(text_of_many_steps(20_000))
+    seen = list(read_console(path, 5.0, patterns=[]))
+    assert len(lines(seen)) < 8_000
+    assert lines(seen)[-1] == "y" * 400
+
+
+def test_without_the_rules_patterns_a_large_log_is_read_whole(path: Path):
+    path.write_text(("x" * 999 + "\n") * 5_000)
+    assert path.stat().st_size > Ends().whole_bytes
+    assert len(lines(list(read_console(path, 5.0)))) == 5_000
+
+
+def test_the_backlog_of_a_log_that_goes_on_is_skimmed_and_what_follows_read(path: Path):
+    path.write_text(text_of_many_steps(20_000) + "Killed\n" + text_of_many_steps(10_000))
+    follower = ConsoleLog(path, patterns=["^Killed$"])
+    seen = [*follower.poll(1.0)]
+    assert [one.line for one in seen if isinstance(one, LogLine) and one.text == "Killed"] == [
+        40_003
+    ]
+    append(path, "more\n")
+    assert lines(follower.poll(2.0)) == ["more"]
+    follower.close()
+
+
+def test_a_large_backlog_that_is_not_read_at_once_goes_on_with_the_next_poll(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(module, "BACKLOG_BYTES_A_POLL", 4 * 1024 * 1024)
+    path.write_text(text_of_many_steps(20_000))
+    follower = ConsoleLog(path, patterns=["^Killed$"])
+    counts = []
+    for moment in range(6):
+        seen = follower.poll(moment)
+        counts.append(sum(isinstance(one, TrainStep) for one in seen))
+    follower.close()
+    assert sum(counts) == 20_000
+    assert counts[0] < 20_000
+
+
+def test_a_log_that_is_replaced_while_its_backlog_is_read_ends_and_begins_anew(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(module, "BACKLOG_BYTES_A_POLL", 1024 * 1024)
+    path.write_text(text_of_many_steps(20_000))
+    follower = ConsoleLog(path, patterns=["^Killed$"])
+    first = follower.poll(1.0)
+    path.write_text("new\n")
+    seen = follower.poll(2.0)
+    follower.close()
+    assert restarts([*first, *seen]) == 1
+    assert lines(seen)[-1] == "new"
+
+
+def test_a_packed_log_is_read_as_the_log_itself(path: Path):
+    text = text_of_many_steps(300) + "last"
+    packed = path.with_suffix(".log.gz")
+    packed.write_bytes(gzip.compress(text[:5000].encode()) + gzip.compress(text[5000:].encode()))
+    path.write_text(text)
+    assert list(read_console(packed, 5.0, "log")) == list(read_console(path, 5.0, "log"))
+
+
+def test_a_large_packed_log_is_skimmed(path: Path):
+    text = text_of_many_steps(10_000) + "Killed\n" + text_of_many_steps(10_000)
+    path.write_bytes(gzip.compress(text.encode(), 1))
+    seen = list(read_console(path, 5.0, patterns=["^Killed$"]))
+    assert [one.line for one in seen if isinstance(one, LogLine) and one.text == "Killed"] == [
+        20_003
+    ]
+
+
+def test_of_a_packed_log_that_is_cut_short_the_rest_is_read_and_the_fault_told(path: Path):
+    packed = gzip.compress(text_of_many_steps(3000).encode())
+    path.write_bytes(packed[: len(packed) // 2])
+    *seen, fault = read_console(path, 5.0)
+    assert len(lines(seen)) > 100
+    assert isinstance(fault, SourceFault)
+    assert fault.reason == "ends before its content does"
+
+
+def test_of_a_packed_log_that_is_damaged_the_rest_is_read_and_the_fault_told(path: Path):
+    packed = bytearray(gzip.compress(os.urandom(400_000).hex().encode()))
+    middle = len(packed) // 2
+    packed[middle : middle + 100] = b"\xff" * 100
+    path.write_bytes(packed)
+    *_, fault = read_console(path, 5.0)
+    assert isinstance(fault, SourceFault)
+    assert fault.reason.startswith("is damaged")
+
+
+def test_what_is_packed_to_burst_is_read_only_so_far(path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(gzipped, "MAX_UNPACKED_BYTES", 10_000_000)
+    path.write_bytes(gzip.compress(b"x\n" * 10_000_000))
+    *seen, fault = read_console(path, 5.0, patterns=[])
+    assert seen
+    assert isinstance(fault, SourceFault)
+    assert fault.reason == "unpacks to more than is read"

@@ -312,7 +312,7 @@ def test_what_stands_in_the_middle_is_told_as_by_reading_whole(name: str, make: 
 
 @given(st.lists(st.sampled_from(sorted(PIECES)), max_size=12), st.integers(50, 3000))
 @example(["oom", "training", "steps", "killed"], 700)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_in_any_order_and_however_the_bytes_arrive_the_same_is_told(names: list[str], piece: int):
     data = composed(names)
     assert told(skimmed(data, LineScanner, piece=piece)) == told(whole(data))
@@ -444,7 +444,7 @@ def test_small_logs_are_read_whole():
 
 
 @given(st.binary(max_size=3000), st.integers(1, 900))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_any_bytes_are_skimmed_without_raising(data: bytes, piece: int):
     ends = Ends(whole_bytes=40, head_bytes=20, tail_bytes=20)
     limits = replace(TIGHT, block_bytes=100, ahead_bytes=60)

@@ -8,7 +8,7 @@ from diagnostics.patterns import PatternSet, needles, superset
 from diagnostics.sources.skim.scanning import Query
 
 _MIN_NEEDLE = 3
-"""A shorter literal rules too little out."""
+"""A literal of fewer bytes rules too little out."""
 
 
 class Kind(Enum):
@@ -113,7 +113,8 @@ def rule_query(pattern: str) -> Query | None:
     Such a one matches at both ends of a log, which are read whole, as often as is remembered.
     """
     found = needles(pattern)
-    if found is not None and found.weight >= _MIN_NEEDLE:
-        return Query(tuple(text.encode() for text in found.texts), caseless=found.caseless)
+    literals = () if found is None else tuple(text.encode() for text in found.texts)
+    if found is not None and min(map(len, literals)) >= _MIN_NEEDLE:
+        return Query(literals, caseless=found.caseless)
     wider = superset(pattern)
     return None if wider is None else Query((), pattern=wider.encode())

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, Protocol
 
+_SEARCHED = 8 * 1024
+"""Bytes of a line that are searched for a pattern: rules see no more of it."""
 _BREAKS = re.compile(rb"([\r\n]+)")
 
 
@@ -113,10 +115,15 @@ class LineScanner:
         for number, (query, pattern) in enumerate(self._queries):
             if query.literals:
                 at = _places_of(query.literals, lower if query.caseless else text)
+                ends = [_moved(place, begins, starts, kept) for place in at]
             else:
-                at = [match.end() for match in pattern.finditer(text)]
-            if at:
-                found[number] = [_moved(place, begins, starts, kept) for place in at]
+                ends = [
+                    starts[place] + hit.end()
+                    for place in kept
+                    for hit in pattern.finditer(pieces[place], 0, _SEARCHED)
+                ]
+            if ends:
+                found[number] = ends
         return found
 
 

@@ -438,21 +438,18 @@ class Skimmer:
         begins = [data[end : end + length] for end in dicts]
         seen = set(begins)
         groups = {begin: _group_of(begin) for begin in seen}
-        if all(group is Group.LOSS for group in groups.values()):
-            losses = dicts
-        else:
-            losses = []
-            for group in (Group.EVAL, Group.OTHER, Group.LOSS):
-                pairs = zip(dicts, begins, strict=True)
-                some = [end for end, begin in pairs if groups[begin] is group]
-                if group is Group.LOSS:
-                    losses = some
-                else:
-                    self._take_rows(block, group, some)
+        losses = dicts
+        others: list[tuple[int, Group]] = []
+        if any(group is not Group.LOSS for group in groups.values()):
+            told = [(end, groups[begin]) for end, begin in zip(dicts, begins, strict=True)]
+            losses = [end for end, group in told if group is Group.LOSS]
+            others = [(end, group) for end, group in told if group is not Group.LOSS]
         bad = {bisect_right(losses, end) - 1 for end in block.ended(found.get(BAD, ()))}
         bad.discard(-1)
         odd = self._standing_out(data, seen, losses)
-        self._take_rows(block, Group.LOSS, losses, odd, bad)
+        self._take_rows(block, Group.LOSS, losses, odd, bad)  # it tells the bar's length to others
+        for group in (Group.EVAL, Group.OTHER):
+            self._take_rows(block, group, [end for end, other in others if other is group])
         self._take_rows(block, Group.V1, block.ended(found.get(EPOCH, ())))
 
     def _begin_length(self, data: bytes, ends: Sequence[int]) -> int:
