@@ -1,5 +1,6 @@
 """The JSON Schema of rule files agrees with what the reader takes and refuses."""
 
+import shutil
 from pathlib import Path
 
 import jsonschema
@@ -27,14 +28,18 @@ def test_a_file_that_ships_is_valid_by_the_schema(path: Path):
         ("title:", "titel:"),
         ("signal: run.exit_code", "signal: run.exitcode"),
         ("needs: [log]", "needs: [lgo]"),
-        ("is: -9", "equals: -9"),
+        ("in: [-9", "equals: [-9"),
     ],
 )
 def test_what_the_reader_refuses_the_schema_refuses(tmp_path: Path, old: str, new: str):
     text = (bundled_rules() / "run" / "run.killed.yaml").read_text(encoding="utf-8")
     assert old in text
     wrong = text.replace(old, new, 1)
-    (tmp_path / "wrong.yaml").write_text(wrong, encoding="utf-8")
+    shutil.copytree(bundled_rules() / "fixes", tmp_path / "fixes")
+    rule = tmp_path / "rule.yaml"
+    rule.write_text(text, encoding="utf-8")
+    assert load_rules([tmp_path]).faults == ()
+    rule.write_text(wrong, encoding="utf-8")
 
     assert load_rules([tmp_path]).faults
     assert not VALIDATOR.is_valid(yaml.safe_load(wrong))

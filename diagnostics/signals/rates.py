@@ -44,11 +44,11 @@ may be held back for long, and the line that tells it with it."""
 
 
 def method_of(context: Context) -> str | None:
-    """Return the fine-tuning method, in lower case, as the config or the log has it."""
-    if context.config is not None:
-        value = context.config.value("finetuning_type")
-        return value.lower() if isinstance(value, str) else None
-    said = context.snapshot.facts.get("method")
+    """Return the fine-tuning method, in lower case: as set, as the log has it, else the default."""
+    config = context.config
+    said: object = context.snapshot.facts.get("method")
+    if config is not None and (config.is_set("finetuning_type") or not isinstance(said, str)):
+        said = config.value("finetuning_type")
     if not isinstance(said, str):
         return None
     return "lora" if said.lower() == "dora" else said.lower()
@@ -90,11 +90,20 @@ def _allowed_by_optimizer(config: EffectiveConfig) -> float:
 
 
 def rate(context: Context) -> Signal | None:
-    """Return the learning rate: the config's, else the highest that was logged."""
+    """Return the learning rate: as set, else the highest that was logged, else the default."""
     config = context.config
-    if config is not None:
-        value = _number(config.value("learning_rate"))
-        return None if value is None else Signal(value, _place(config))
+    logged = None if _is_set(config) else _highest_logged(context)
+    if config is None or logged is not None:
+        return logged
+    value = _number(config.value("learning_rate"))
+    return None if value is None else Signal(value, _place(config))
+
+
+def _is_set(config: EffectiveConfig | None) -> bool:
+    return config is not None and config.is_set("learning_rate")
+
+
+def _highest_logged(context: Context) -> Signal | None:
     points = [p for p in context.snapshot.steps if p.learning_rate is not None]
     rates = [p.learning_rate for p in points if p.learning_rate is not None]
     if not rates or not math.isfinite(max(rates)):
@@ -141,9 +150,20 @@ def _times(context: Context, size: float | None) -> Signal | None:
     return Signal(found.value / bounds_of(context, size).most, found.evidence)
 
 
+_WARM_UP_LINES = 50
+
+
+def _still_rises(context: Context) -> bool:
+    """Whether the logged rates may be those of a warm-up."""
+    rates = [p.learning_rate for p in context.snapshot.steps if p.learning_rate is not None]
+    return len(rates) < _WARM_UP_LINES or rates[-1] >= max(rates)
+
+
 def _below_least(context: Context) -> Signal | None:
     found = rate(context)
     if found is None or not isinstance(found.value, float) or not found.evidence:
+        return None
+    if not _is_set(context.config) and _still_rises(context):
         return None
     return Signal(found.value < bounds_of(context, size_of(context)).least, found.evidence)
 
