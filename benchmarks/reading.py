@@ -1,6 +1,6 @@
 """How fast a large console log is read to a diagnosis, beside grep, ripgrep and lnav.
 
-usage: python benchmarks/reading.py [--sizes 50,500] [--keep FOLDER] [--repeats 3] [--make FILE MB]
+usage: python benchmarks/reading.py [--sizes 50,500] [--keep FOLDER] [--repeats 3]
 
 The log is generated: start-up records, a tqdm bar a step, metrics every 10 steps, an evaluation and
 a checkpoint every 500 steps, some warnings, and a real out-of-memory traceback at its end. Figures
@@ -72,7 +72,8 @@ FAILURE = """Traceback (most recent call last):
   File "/opt/env/lib/python3.11/site-packages/llamafactory/train/tuner.py", line 72, in \
 _training_function
     run_sft(model_args, data_args, training_args, finetuning_args, generating_args, callbacks)
-  File "/opt/env/lib/python3.11/site-packages/llamafactory/train/sft/workflow.py", line 96, in run_sft
+  File "/opt/env/lib/python3.11/site-packages/llamafactory/train/sft/workflow.py", line 96, in \
+run_sft
     train_result = trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint)
   File "/opt/env/lib/python3.11/site-packages/transformers/trainer.py", line 2240, in train
     return inner_training_loop(
@@ -123,17 +124,21 @@ def head(total: int) -> str:
     at = 0.0
     per_epoch = total // EPOCHS
     lines = [
-        "[INFO|2025-06-15 15:06:40] llamafactory.hparams.parser:423 >> Process rank: 0, "
-        "world size: 1, device: cuda:0, distributed training: False, compute dtype: torch.bfloat16\n",
+        (
+            "[INFO|2025-06-15 15:06:40] llamafactory.hparams.parser:423 >> Process rank: 0, world "
+            "size: 1, device: cuda:0, distributed training: False, compute dtype: torch.bfloat16\n"
+        ),
         record("configuration_utils.py:765", MODEL_CONFIG, at),
-        "[INFO|2025-06-15 15:06:41] llamafactory.data.loader:143 >> Loading dataset train.json...\n",
+        "[INFO|2025-06-15 15:06:41] llamafactory.data.loader:143 >> Loading dataset train.json\n",
         "training example:\ninput_ids:\n[" + "151644, 8948, 198, " * 200 + "2]\ninputs:\n"
         "<|im_start|>user\nWhat does RuntimeError: CUDA out of memory mean?<|im_end|>\n"
         "label_ids:\n[" + "-100, " * 200 + "2]\nlabels:\nThat no memory was left.<|im_end|>\n",
         record("modeling_utils.py:1151", "loading weights file /models/qwen/model.safetensors", at),
         "[INFO|2025-06-15 15:06:50] llamafactory.model.adapter:143 >> Fine-tuning method: LoRA\n",
-        "[INFO|2025-06-15 15:06:50] llamafactory.model.loader:143 >> trainable params: 20,185,088 "
-        "|| all params: 7,635,801,600 || trainable%: 0.2643\n",
+        (
+            "[INFO|2025-06-15 15:06:50] llamafactory.model.loader:143 >> trainable params: "
+            "20,185,088 || all params: 7,635,801,600 || trainable%: 0.2643\n"
+        ),
         record("trainer.py:2409", "***** Running training *****", at),
         record("trainer.py:2410", f"  Num examples = {per_epoch * 8:,}", at),
         record("trainer.py:2411", f"  Num Epochs = {EPOCHS}", at),
@@ -171,9 +176,11 @@ def evaluation(step: int, total: int, dice: random.Random) -> str:
         "\n",
         *(bar(done, EVAL_BATCHES) for done in range(1, EVAL_BATCHES + 1)),
         "\x1b[A",
-        f"{CLEAR}{{'eval_loss': {1.2 + dice.gauss(0, 0.01):.5f}, 'eval_runtime': 12.34, "
-        f"'eval_samples_per_second': 12.97, 'eval_steps_per_second': 1.62, "
-        f"'epoch': {EPOCHS * step / total:.2f}}}\n",
+        (
+            f"{CLEAR}{{'eval_loss': {1.2 + dice.gauss(0, 0.01):.5f}, 'eval_runtime': 12.34, "
+            f"'eval_samples_per_second': 12.97, 'eval_steps_per_second': 1.62, "
+            f"'epoch': {EPOCHS * step / total:.2f}}}\n"
+        ),
         bar(step, total),
         CLEAR,
     ]
@@ -188,9 +195,7 @@ def checkpoint(step: int) -> str:
         record("trainer.py:3993", f"Saving model checkpoint to {folder}", at)
         + record("configuration_utils.py:698", "loading configuration file /models/config.json", at)
         + record("configuration_utils.py:770", MODEL_CONFIG, at)
-        + record(
-            "tokenization_utils_base.py:2356", f"chat template saved in {folder}/t.jinja", at
-        )
+        + record("tokenization_utils_base.py:2356", f"chat template saved in {folder}/t.jinja", at)
         + record(
             "tokenization_utils_base.py:2525",
             f"tokenizer config file saved in {folder}/tokenizer_config.json",
@@ -211,8 +216,8 @@ def warning(step: int) -> str:
 
 def pieces(size: int) -> Iterator[str]:
     """Yield the text of a log of about so many bytes."""
-    dice = random.Random(SEED)
-    total = max(30, size // 115 // EVALUATE_EVERY * EVALUATE_EVERY)
+    dice = random.Random(SEED)  # noqa: S311 - the same log each time
+    total = max(30, size // 100 // EVALUATE_EVERY * EVALUATE_EVERY)
     written = 0
     yield head(total)
     for step in range(1, total):
@@ -223,7 +228,7 @@ def pieces(size: int) -> Iterator[str]:
             text += evaluation(step, total, dice) + checkpoint(step)
         if step % WARN_EVERY == 0:
             text += "\n" + warning(step)
-        written += len(text) + (step * 20 // total)  # a block is three bytes, and a character
+        written += len(text.encode())
         yield text
         if written > size:
             break
@@ -246,17 +251,17 @@ class Cost:
 
 
 def cost(argv: list[str]) -> Cost:
-    """Run a command to its end; its output goes nowhere."""
+    """Run a command to its end; its output goes to a file, for grep looks where."""
     begun = time.perf_counter()
-    with subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.DEVNULL) as process:
+    with (
+        tempfile.TemporaryFile() as output,
+        subprocess.Popen(argv, cwd=ROOT, stdout=output) as process,
+    ):
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
-    return Cost(
-        used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, time.perf_counter() - begun
-    )
+    return Cost(used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, time.perf_counter() - begun)
 
 
-NAKED = "from tui.cli import main; import sys; sys.exit(main())"
 READ = """
 import resource, sys
 from pathlib import Path
@@ -282,7 +287,7 @@ print(used, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, len(snaps
 
 
 def read_figures(log: Path) -> tuple[float, float, str]:
-    """Return CPU seconds from opening to diagnosis, the largest memory in MiB, and what is found."""
+    """Return CPU seconds from opening to diagnosis, the peak memory in MiB, and what is found."""
     done = subprocess.run(
         [sys.executable, "-P", "-c", READ, str(log)],
         cwd=ROOT,
@@ -308,19 +313,25 @@ def others(log: Path) -> dict[str, list[str]]:
 def report(log: Path, repeats: int) -> None:
     """Print the figures of one log."""
     size = log.stat().st_size / MB
-    log.read_bytes()[:0]  # into the page cache
+    with log.open("rb") as file:
+        while file.read(MB):
+            pass  # into the page cache
     print(f"{log.name}: {size:.0f} MB")
     runs = [read_figures(log) for _ in range(repeats)]
     seconds = statistics.median(run[0] for run in runs)
     peak = max(run[1] for run in runs)
-    print(f"  {'llamavet, opening to diagnosis':34} {size / seconds:8.0f} MB/CPU s"
-          f" {seconds:7.2f} CPU s {peak:6.0f} MiB   ({runs[0][2]})")
+    print(
+        f"  {'llamavet, opening to diagnosis':34} {size / seconds:8.0f} MB/CPU s"
+        f" {seconds:7.2f} CPU s {peak:6.0f} MiB   ({runs[0][2]})"
+    )
     for name, argv in others(log).items():
         costs = [cost(argv) for _ in range(repeats)]
         seconds = statistics.median(one.cpu_seconds for one in costs)
         peak = max(one.peak_mib for one in costs)
-        print(f"  {name:34} {size / max(seconds, 1e-3):8.0f} MB/CPU s"
-              f" {seconds:7.2f} CPU s {peak:6.0f} MiB   {' '.join(argv[:-1])} LOG")
+        print(
+            f"  {name:34} {size / max(seconds, 1e-3):8.0f} MB/CPU s"
+            f" {seconds:7.2f} CPU s {peak:6.0f} MiB   {' '.join(argv[:-1])} LOG"
+        )
 
 
 def main() -> None:

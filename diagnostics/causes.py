@@ -179,6 +179,8 @@ _ANNOUNCED = re.compile(
     r"|Error in sys\.excepthook|--- Logging error ---|Task exception was never retrieved"
     r"|Process \w*Process-\d+|Process \w*PoolWorker-\d+"
 )
+_TRAINED_IN_THREAD = re.compile(r"(?:^|[/\\])llmtuner[/\\](?:\w+[/\\])*tun(?:er|e)\.py:run_exp$")
+"""LLaMA Board before 0.7.1 trained in a thread of its own: its error ended the training."""
 _MODULE = re.compile(r":(?:<module>|_run_module_as_main)$")
 _CHAINED = re.compile(
     r"(?:During handling of the above exception, another exception occurred"
@@ -204,8 +206,8 @@ def _exceptions(one: Traceback) -> Iterable[tuple[str, str]]:
     yield one.exception, first
     for line in more:
         named = read_exception(line)
-        if named is not None and not named[0].startswith("nccl"):
-            yield named
+        if named is not None and (named[0][0].isupper() or "." in named[0]):
+            yield named  # NCCL's own functions, "socketProgressOpt: ...", are no classes
 
 
 def _nature_of(exception: str, message: str) -> Nature:
@@ -361,12 +363,19 @@ def _untold(
 
 def is_uncaught(chain: Chain) -> bool:
     """Whether nothing caught an error: its traceback begins at a module's own code."""
-    return any(one.frames and _MODULE.search(one.frames[0]) for one in chain)
+    begun = (one for one in chain if one.frames)
+    return any(_MODULE.search(one.frames[0]) for one in begun) or _of_training_thread(chain)
+
+
+def _of_training_thread(chain: Chain) -> bool:
+    return any(_TRAINED_IN_THREAD.search(frame) for frame in chain[-1].frames[:4])
 
 
 def _is_aside(chain: Chain, signs: _Signs) -> bool:
     """Whether an error was of a thread, a finalizer or a logger: it ends no process."""
     last, first = chain[-1], chain[0]
+    if _of_training_thread(chain):
+        return False
     if last.frames and _NEVER.search(last.frames[0]):
         return True
     before = ((first.source, first.rank, first.first_line - gap) for gap in (1, 2))

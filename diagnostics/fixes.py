@@ -91,7 +91,7 @@ def work_out(
         why=rule.why,
         price=rule.price,
         safety=Safety.MANUAL if unwritable else rule.safety,
-        changes=tuple(changes),
+        changes=tuple({change.key: change for change in changes}.values()),
         env=env,
         caveat=_caveat(verdict.missing if verdict is not None and verdict.truth is None else ()),
     )

@@ -41,7 +41,7 @@ class Needles:
     @property
     def weight(self) -> int:
         """How much they rule out."""
-        return min(map(len, self.texts))
+        return min(len(text.encode()) for text in self.texts)
 
 
 class PatternSet:
@@ -51,12 +51,15 @@ class PatternSet:
         self.texts: tuple[str, ...] = tuple(dict.fromkeys(patterns))
         self._compiled: dict[int, re.Pattern[str]] = {}  # few of them are ever asked
         self._always: list[int] = []
+        self._caseless: list[int] = []
         self._needles: dict[str, list[int]] = {}
         for index, text in enumerate(self.texts):
             found = needles(text)
             if found is None:
                 self._always.append(index)
                 continue
+            if found.caseless:
+                self._caseless.append(index)
             for literal in found.texts:
                 self._needles.setdefault(literal.lower(), []).append(index)
         begins = dict.fromkeys(literal[:_BEGIN] for literal in self._needles)
@@ -64,15 +67,15 @@ class PatternSet:
 
     def matches(self, text: str) -> list[int]:
         """Return the places in `texts` of the patterns that match somewhere, in order."""
-        likely: Iterable[int] = self._always
+        likely = {*self._always}
+        lower = text.lower()
+        if self._any is not None and self._any.search(lower) is not None:
+            for literal, places in self._needles.items():
+                if literal in lower:
+                    likely.update(places)
         if not text.isascii():
-            likely = range(len(self.texts))  # letters beyond ASCII are others' capitals
-        elif self._any is not None:
-            lower = text.lower()
-            if self._any.search(lower) is not None:
-                places = [places for literal, places in self._needles.items() if literal in lower]
-                likely = sorted({index for some in places for index in some}.union(self._always))
-        return [index for index in likely if self.match(index, text)]
+            likely.update(self._caseless)  # letters beyond ASCII are capitals of some within it
+        return [index for index in sorted(likely) if self.match(index, text)]
 
     def match(self, index: int, text: str) -> bool:
         """Whether one pattern matches somewhere in a text."""

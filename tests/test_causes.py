@@ -667,3 +667,9 @@ def test_a_wait_of_hccl_tells_only_of_another_rank():
     )
     snapshot = seen(TRAINING + traceback(waited, STEP, 1))
     assert nature(root_chain(snapshot)) is Nature.LOST_PEER
+
+
+@pytest.mark.parametrize("function", ["socketProgressOpt", "ncclNetIsend", "socketStartConnect"])
+def test_a_function_that_nccl_names_is_no_error_of_its_own(function: str):
+    lost = NCCL_LOST.rpartition("\n")[0] + f"\n{function}: Call to recv from 10.0.0.5<4071> failed"
+    assert nature(root_chain(seen(TRAINING + traceback(lost, STEP, 1)))) is Nature.LOST_PEER

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 _DICT = re.compile(r"\s*(\{'[\w/. -]{1,80}': [^{}]{0,16000}\})")
 _PAIR = re.compile(
@@ -26,8 +27,7 @@ class MetricsKind(StrEnum):
     SUMMARY = "summary"  # of the whole training, printed once at its end
 
 
-@dataclass(frozen=True, slots=True)
-class Metrics:
+class Metrics(NamedTuple):
     """The numbers of one dict."""
 
     kind: MetricsKind

@@ -66,6 +66,19 @@ BOARD = frozenset({"logging.py", "callbacks.py"})
 """Who prints metrics in the Board's running_log.txt, which has no others."""
 _LEVELS = {"W": "WARNING", "E": "ERROR", "I": "INFO", "F": "FATAL"}
 _RANK = re.compile(r"^\[rank(\d{1,5})\]: ?")
+_CARRIER = re.compile(
+    r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d{1,6})?\] (?!\[(?:INFO|WARNING|ERROR|DEBUG)\])"
+    r"|\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:?\d\d)? (?!- )"
+    r"(?:std(?:out|err) [FP] )?"
+    r"|[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d [\w.-]{1,63} [\w./-]{1,63}(?:\[\d{1,10}\])?: "
+    r"|\((?:[\w.]{1,80} )?pid=\d{1,10}(?:, ip=[\w.:]{1,45})?\) "
+    r"|[a-z0-9][\w.-]{0,62}-\d{1,4} +\| "
+    r"|(?:\d{1,3}(?:\.\d{1,3}){3}|[a-z][a-z0-9-]{0,62}\d): "
+    r"|\[default(\d{1,5})\]: ?"
+    r"|\[\d{1,5},(\d{1,5})\]<std(?:out|err)>: ?"
+    r"| {0,4}(\d{1,5}): "
+)
+"""What carries a line puts before it: a time, a process, a machine, or a launcher's rank."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +109,13 @@ def parse_record(text: str) -> Record | None:
 
 
 def split_rank(text: str) -> tuple[int | None, str]:
-    """Return the rank of a `[rankN]:` prefix and the line without it."""
+    """Return the rank of a `[rankN]:` prefix, and the line without it and its carrier's prefix."""
+    carried: str | None = None
+    carrier = _CARRIER.match(text)
+    if carrier is not None:
+        text = text[carrier.end() :]
+        carried = carrier.group(1) or carrier.group(2) or carrier.group(3)
     match = _RANK.match(text) if text.startswith("[rank") else None
-    return (int(match.group(1)), text[match.end() :]) if match else (None, text)
+    if match is not None:
+        return int(match.group(1)), text[match.end() :]
+    return (int(carried) if carried is not None else None), text

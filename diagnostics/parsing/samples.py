@@ -23,10 +23,11 @@ _LOG_AGAIN = re.compile(
 )
 _ENTRY_POINT = re.compile(
     r'\s+File "[^"]*(?:bin/(?:llamafactory-cli|lmf|torchrun|accelerate|deepspeed)'
-    r"|(?:llamafactory|llmtuner)/(?:v1/)?(?:cli|launcher)\.py"
-    r'|src/(?:train_bash|train|export_model)\.py|<frozen runpy>|/runpy\.py)"'
+    r"|Scripts\\(?:llamafactory-cli|lmf|torchrun|accelerate|deepspeed)(?:\.exe\\__main__\.py)?"
+    r"|(?:llamafactory|llmtuner)[/\\](?:v1[/\\])?(?:cli|launcher)\.py"
+    r'|src[/\\](?:train_bash|train|export_model)\.py|<frozen runpy>|[/\\]runpy\.py)"'
 )
-_INSTALLED = re.compile(r'\s+File "[^"]*/(?:site|dist)-packages/')
+_INSTALLED = re.compile(r'\s+File "[^"]*[/\\](?:site|dist)-packages[/\\]')
 
 
 class SampleBlocks:

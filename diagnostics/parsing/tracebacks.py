@@ -148,7 +148,8 @@ def _made(found: _Open) -> RawTraceback:
 def _take_frame(found: _Open, text: str, line: int) -> bool:
     match = _FRAME.match(text)
     if match is not None:
-        frame = f"{match['file']}:{match['function'] or ''}"[:_MAX_LINE]
+        path = match["file"].replace("\\", "/")
+        frame = f"{path}:{match['function'] or ''}"[:_MAX_LINE]
         if len(found.first_frames) < _MAX_FRAMES // 2:
             found.first_frames.append(frame)
         else:

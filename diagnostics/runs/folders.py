@@ -13,6 +13,7 @@ from diagnostics.runs.remains import (
     Folder,
     Remains,
     look_into,
+    merge_config,
     output_of,
     same_place,
     training_config,
@@ -116,6 +117,7 @@ def completed(run: Remains) -> Remains:
 def _config_for(run: Remains, look: Folder) -> EffectiveConfig | None:
     """Return the config that a run was started with; None where several may be it."""
     beside = {path: config for path in look.configs if (config := training_config(path))}
+    beside = beside or _of_export(run, look)
     said = mentions(run.logs[-1]).configs if run.logs else ()
     named = [beside[path] for path in beside if path.name in {Path(word).name for word in said}]
     if len(named) == 1:
@@ -128,6 +130,18 @@ def _config_for(run: Remains, look: Folder) -> EffectiveConfig | None:
     usual = (beside[path] for path in beside if path.name in USUAL_CONFIGS)
     elsewhere = (training_config(base / word) for word in said for base in bases(run.cwd))
     return next(usual, None) or (next(filter(None, elsewhere), None) if not beside else None)
+
+
+def _of_export(run: Remains, look: Folder) -> dict[Path, EffectiveConfig]:
+    """Return the configs of exports, where the log may be of one: a merge is no training."""
+    found = ((path, merge_config(path)) for path in look.configs)
+    return {
+        path: config
+        for path, config in found
+        if config is not None
+        and run.logs
+        and (path.name in USUAL_CONFIGS or is_of(run.logs, path, config))
+    }
 
 
 def is_of(logs: tuple[Path, ...], path: Path, config: EffectiveConfig) -> bool:

@@ -126,6 +126,16 @@ def training_config(path: Path) -> EffectiveConfig | None:
     return config if keys & _TRAINING_KEYS and "export_dir" not in keys else None
 
 
+def merge_config(path: Path) -> EffectiveConfig | None:
+    """Return the config in a file; None where it does not parse or is not of an export."""
+    try:
+        config = read_config(path)
+    except ConfigError:
+        return None
+    keys = config.document.values.keys() if config.document is not None else set()
+    return config if {"model_name_or_path", "export_dir"} <= set(keys) else None
+
+
 def output_of(config: EffectiveConfig | None, bases: Sequence[Path]) -> Path | None:
     """Return the folder that a config writes to, where it lies below one of the bases."""
     value = config.get("output_dir", None) if config is not None else None

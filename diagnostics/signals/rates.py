@@ -90,17 +90,17 @@ def _allowed_by_optimizer(config: EffectiveConfig) -> float:
 
 
 def rate(context: Context) -> Signal | None:
-    """Return the learning rate: as set, else the highest that was logged, else the default."""
+    """Return the learning rate: the config's, else the highest that was logged."""
     config = context.config
-    logged = None if _is_set(config) else _highest_logged(context)
-    if config is None or logged is not None:
-        return logged
+    if config is None or not _is_told(config):
+        return _highest_logged(context)
     value = _number(config.value("learning_rate"))
     return None if value is None else Signal(value, _place(config))
 
 
-def _is_set(config: EffectiveConfig | None) -> bool:
-    return config is not None and config.is_set("learning_rate")
+def _is_told(config: EffectiveConfig) -> bool:
+    """Whether a config tells the rate: it is set, or a file leaves it at its default."""
+    return config.is_set("learning_rate") or config.document is not None
 
 
 def _highest_logged(context: Context) -> Signal | None:
@@ -163,7 +163,8 @@ def _below_least(context: Context) -> Signal | None:
     found = rate(context)
     if found is None or not isinstance(found.value, float) or not found.evidence:
         return None
-    if not _is_set(context.config) and _still_rises(context):
+    told = context.config is not None and _is_told(context.config)
+    if not told and _still_rises(context):
         return None
     return Signal(found.value < bounds_of(context, size_of(context)).least, found.evidence)
 

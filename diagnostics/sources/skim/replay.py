@@ -11,7 +11,7 @@ from diagnostics.sources.skim.blocks import Window
 from diagnostics.sources.skim.rows import Group, Row
 
 _PIECE_BYTES = 256 * 1024
-_LAST_BAR = re.compile(rb"(?s).*\| *(\d{1,15})/(\d{1,15}) \[([\d:]{1,16})<")
+_BAR = re.compile(rb"\| *(\d{1,15})/(\d{1,15}) \[([\d:]{1,16})<")
 
 
 class Replay:
@@ -65,7 +65,8 @@ class Replay:
             return []
         found = [*self._jump(row.line)] if self._within else []
         self._seen += 1
-        match = _LAST_BAR.match(row.bar) if row.bar else None
+        last = row.bar.rfind(b"| ")
+        match = _BAR.match(row.bar, last) if last >= 0 else None
         if match is not None:
             done, total, elapsed = match.groups()
             shown = self._seen % self._every == 0

@@ -7,7 +7,6 @@ fourth, eighth ... is taken; those that stand out are taken all the same.
 from array import array
 from collections.abc import Collection, Iterator, Sequence
 from enum import IntEnum
-from itertools import repeat
 from typing import NamedTuple
 
 _STANDING_OUT_SHARE = 8
@@ -62,16 +61,15 @@ class Rows:
     def __len__(self) -> int:
         return len(self._texts)
 
-    def __iter__(self) -> Iterator[Row]:
-        return map(
-            Row,
-            self._starts,
-            self._lines,
-            repeat(self._group),
-            self._numbers,
-            self._texts,
-            self._bars,
-        )
+    def drain(self) -> Iterator[Row]:
+        """Yield all, in order, and let go of each."""
+        texts, bars = self._texts, self._bars
+        self._texts, self._bars = [], []
+        columns = zip(self._starts, self._lines, self._numbers, strict=True)
+        for place, (start, line, number) in enumerate(columns):
+            text, bar = texts[place], bars[place]
+            texts[place] = bars[place] = b""
+            yield Row(start, line, self._group, number, text, bar)
 
     @property
     def thinned(self) -> bool:

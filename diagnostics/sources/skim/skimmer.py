@@ -9,6 +9,7 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from heapq import merge
 from itertools import chain, islice
 
 from diagnostics.history import MAX_POINTS
@@ -45,6 +46,8 @@ _MAX_PINNED = 4096
 _BAR_HEAD = 48
 _MAX_TOTALS = 64
 _BAR_END = 72
+_BAR_LEAD = 128
+_BEFORE_BAR = (b"\r", b"\n", b"]")
 _BEGIN = len("loss': 0.")
 """How much of a dict tells its group, and a loss that stands out."""
 _FEW_BYTES = 2048
@@ -56,9 +59,7 @@ _MAX_ODD = 32
 _ESCAPE = re.compile(rb"\[[0-?]{0,64}[ -/]{0,16}[@-~]|\][^\x07\x1b\r\n]{0,512}\x07|")
 _MAX_ESCAPE = 64
 _PIECES = re.compile(rb"[\r\n]+")
-_BAR = re.compile(
-    rb"[^\r\n%\]]{0,160}%\|[^|\r\n]{0,512}\| *\d{1,15}/(\d{1,15}) \[[^\]\r\n]{0,256}\]"
-)
+_BAR = re.compile(rb"%\|[^|\r\n]{0,512}\| *\d{1,15}/(\d{1,15}) \[[^\]\r\n]{0,256}\]")
 _TOTAL = re.compile(rb"\| *\d{1,15}/(\d{1,15}) \[")
 _COUNTS = re.compile(rb"\| *\d{1,15}/(\d{1,15}) \[")
 _EXCEPTION = re.compile(rb"[\r\n](?:\[rank\d+\]: ?)?(?P<text>[A-Za-z_][^\r\n]{0,160})")
@@ -203,9 +204,11 @@ class Skimmer:
         rest = Window(self._base, end, self._line, self._data)
         for bar in _last_bars(self._earlier, self._base, self._line):
             windows.setdefault(bar.start, bar)
-        items: list[Window | Row] = [*windows.values(), *chain.from_iterable(self._rows), rest]
-        items.sort(key=lambda item: item.start)
-        yield from Replay(parser, at, sum(map(len, self._rows))).run(items)
+        windows[rest.start] = rest
+        rows = sum(map(len, self._rows))
+        in_order = sorted(windows.values(), key=_start_of)
+        items = merge(in_order, *(some.drain() for some in self._rows), key=_start_of)
+        yield from Replay(parser, at, rows).run(items)
 
     def _look(self) -> None:
         """Look through all lines but the last ones, which may belong to what was found."""
@@ -530,20 +533,31 @@ class Skimmer:
             place = data.rfind(b"%|")
         if place < 0:
             return b""
-        begin = 1 + max(data.rfind(b"\r", 0, place), data.rfind(b"\n", 0, place))
-        match = _BAR.match(data, begin)
-        return b"" if match is None else match[0]
+        match = _BAR.match(data, place)
+        begin = max(0, place - _BAR_LEAD)
+        begin = max(begin, *(data.rfind(char, begin, place) + 1 for char in _BEFORE_BAR))
+        return b"" if match is None else data[begin : match.end()]
 
 
 def _last_bars(data: bytes, end: int, line: int) -> list[Window]:
     """Return the last bar of each length in a piece of a log that ends at a place."""
-    begin = end - len(data)
+    base = end - len(data)
     bars: dict[bytes, Window] = {}
-    for match in _BAR.finditer(data):
-        start = begin + match.start()
-        bars.pop(match[1], None)
-        bars[match[1]] = Window(start, start + len(match[0]), line, match[0] + b"\r")
+    place = data.find(b"%|")
+    while place >= 0:
+        match = _BAR.match(data, place)
+        if match is not None:
+            begin = max(0, place - _BAR_LEAD)
+            begin = max(begin, *(data.rfind(char, begin, place) + 1 for char in _BEFORE_BAR))
+            text = data[begin : match.end()]
+            bars.pop(match[1], None)
+            bars[match[1]] = Window(base + begin, base + match.end(), line, text + b"\r")
+        place = data.find(b"%|", place + 2)
     return list(bars.values())[-_MAX_BARS:]
+
+
+def _start_of(item: Window | Row) -> int:
+    return item.start
 
 
 def _group_of(begin: bytes) -> Group:
