@@ -206,7 +206,7 @@ class Skimmer:
             windows.setdefault(bar.start, bar)
         windows[rest.start] = rest
         rows = sum(map(len, self._rows))
-        in_order = sorted(windows.values(), key=_start_of)
+        in_order: list[Window | Row] = sorted(windows.values(), key=_start_of)
         items = merge(in_order, *(some.drain() for some in self._rows), key=_start_of)
         yield from Replay(parser, at, rows).run(items)
 
