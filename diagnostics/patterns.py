@@ -6,7 +6,7 @@ understand: it matches wherever the pattern does, and where it alone matches, th
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,20 +62,30 @@ class PatternSet:
                 self._caseless.append(index)
             for literal in found.texts:
                 self._needles.setdefault(literal.lower(), []).append(index)
-        begins = dict.fromkeys(literal[:_BEGIN] for literal in self._needles)
-        self._any = re.compile(_alternatives(begins)) if begins else None
+        self._begins = _by_beginning(self._needles)
+        self._any = re.compile(_alternatives(self._begins)) if self._begins else None
 
     def matches(self, text: str) -> list[int]:
         """Return the places in `texts` of the patterns that match somewhere, in order."""
         likely = {*self._always}
         lower = text.lower()
-        if self._any is not None and self._any.search(lower) is not None:
-            for literal, places in self._needles.items():
-                if literal in lower:
-                    likely.update(places)
+        if self._any is not None:
+            likely.update(self._named_in(lower, self._any))
         if not text.isascii():
             likely.update(self._caseless)  # letters beyond ASCII are capitals of some within it
         return [index for index in sorted(likely) if self.match(index, text)]
+
+    def _named_in(self, lower: str, begins: re.Pattern[str]) -> Iterator[int]:
+        """Yield the places of the patterns one of whose literals stands in a text."""
+        seen: set[str] = set()
+        at = 0
+        while (found := begins.search(lower, at)) is not None:
+            seen.add(found.group())
+            at = found.start() + 1
+        for begin in seen:
+            for literal in self._begins[begin]:
+                if literal in lower:
+                    yield from self._needles[literal]
 
     def match(self, index: int, text: str) -> bool:
         """Whether one pattern matches somewhere in a text."""
@@ -83,6 +93,21 @@ class PatternSet:
         if compiled is None:
             compiled = self._compiled[index] = re.compile(self.texts[index])
         return compiled.search(text) is not None
+
+
+def _by_beginning(literals: Iterable[str]) -> dict[str, list[str]]:
+    """Return the literals by their beginnings, none of which begins with another."""
+    begins = {literal[:_BEGIN] for literal in literals}
+    shortest = {
+        begin
+        for begin in begins
+        if not any(begin[:length] in begins for length in range(1, len(begin)))
+    }
+    found: dict[str, list[str]] = {begin: [] for begin in sorted(shortest)}
+    for literal in literals:
+        lengths = range(1, len(literal[:_BEGIN]) + 1)
+        found[next(literal[:n] for n in lengths if literal[:n] in shortest)].append(literal)
+    return found
 
 
 def _alternatives(literals: Iterable[str]) -> str:
