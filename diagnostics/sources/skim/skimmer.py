@@ -367,13 +367,14 @@ class Skimmer:
         )
         while lines and not slots.full:
             window = block.window(*lines.popleft())
-            if self._matches(query, window):
+            if self._matches(query, window.data):
                 self._keep(query, b"", window)
             else:
                 self._unsure.add(query)
         if not lines:
             return
-        if query not in self._unsure and not self._matches(query, block.window(*lines[-1])):
+        begin, end = lines[-1]
+        if query not in self._unsure and not self._matches(query, block.data[begin:end]):
             self._unsure.add(query)
         if query not in self._unsure:
             if len(lines) < most:
@@ -385,7 +386,7 @@ class Skimmer:
             slots.last.extend(block.window(*line) for line in lines)
             return
         every = chain((block.window(*line) for line in reversed(lines)), reversed(slots.last))
-        sure = (window for window in every if self._matches(query, window))
+        sure = (window for window in every if self._matches(query, window.data))
         slots.last = deque(reversed([*islice(sure, most)]))
 
     def _settle(self, query: int) -> None:
@@ -403,11 +404,11 @@ class Skimmer:
             found = self._wides[query] = re.compile((superset(text) or "").encode())
         return found
 
-    def _matches(self, query: int, window: Window) -> bool:
-        if self._wide(query).search(window.data) is None:
+    def _matches(self, query: int, line: bytes) -> bool:
+        if self._wide(query).search(line) is None:
             return False
         index = self._sought.patterns[query]
-        return any(self._patterns.match(index, text) for text in lines_in(window.data))
+        return any(self._patterns.match(index, text) for text in lines_in(line))
 
     def _samples(self, block: Block, ends: Sequence[int]) -> list[tuple[int, int]]:
         """Return the places of a block's samples, and keep them: the parser passes over them."""
