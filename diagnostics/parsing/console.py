@@ -161,7 +161,8 @@ class ConsoleParser:
         return seen is not None and replace(bar, start=seen.start, end=seen.end) == seen
 
     def _end(self) -> list[Observation]:
-        found: list[Observation] = [*self._release()]
+        found = [seen for log in self._samples.end() for seen in self._log(*log, None, None)]
+        found += self._release()
         found.extend(self._failed(self._failures.end_all(self._at, self._phase)))
         return found
 

@@ -16,11 +16,15 @@ _SURE = frozenset({"input_ids", "label_ids"})
 """Sections that open a block where older releases printed no heading."""
 _LOG_AGAIN = re.compile(
     r"\[rank\d+\]:|\*{5} (?:train|eval|predict) metrics \*{5}"
-    r"|\S+: line \d+: +\d+ |\S{1,400}\.py:\d+: \w*Warning: "
-    r"|(?:Killed|Terminated|Aborted|Bus error|Segmentation fault)(?: +\(core dumped\))?$"
+    r"|\S+[:：] ?(?:line \d+|行 ?\d+|第 ?\d+ ?行)[:：] +\d+ |\S{1,400}\.py:\d+: \w*Warning: "
     r"|terminate called after throwing|Detected ZeRO Offload|Time to load \w+ op"
     r"|Using \S+ as PyTorch extensions root"
 )
+_SHELL = re.compile(
+    r"(?:Killed|Terminated|Aborted|Bus error|Segmentation fault"
+    r"|已杀死|已终止|已放弃|已中止|总线错误|段错误)(?: +\((?:core dumped|核心已转储)\))?$"
+)
+"""What a shell prints when a process died: a sample may say so, too, and then go on."""
 _ENTRY_POINT = re.compile(
     r'\s+File "[^"]*(?:bin/(?:llamafactory-cli|lmf|torchrun|accelerate|deepspeed)'
     r"|Scripts\\(?:llamafactory-cli|lmf|torchrun|accelerate|deepspeed)(?:\.exe\\__main__\.py)?"
@@ -55,13 +59,24 @@ class SampleBlocks:
         held, self._held = self._held, None
         if is_record or _LOG_AGAIN.match(text) is not None or find_metrics(text) is not None:
             self.leave()
-            return [(text, line)]
+            return [*_words(held), (text, line)]
         if held is not None and self._is_own(text):
             self.leave()
             return [held, (text, line)]
+        if _SHELL.match(text) is not None:
+            if self._last:
+                self.leave()
+                return [(text, line)]
+            self._held = (text, line)  # the shell's own only where nothing of a sample follows
+            return []
         if text.startswith(START):
             self._held = (text, line)  # the training's own only if its first frame is
         return []
+
+    def end(self) -> list[tuple[str, int]]:
+        """Return what is log after all now that the log goes no further."""
+        held, self._held = self._held, None
+        return _words(held)
 
     @property
     def inside(self) -> bool:
@@ -83,3 +98,7 @@ class SampleBlocks:
         """Whether a line begins one of a block's sections; its text may stand on the same line."""
         section = _SECTION.match(text)
         return section is not None and (self._inside or section["kind"] in _SURE)
+
+
+def _words(held: tuple[str, int] | None) -> list[tuple[str, int]]:
+    return [held] if held is not None and _SHELL.match(held[0]) is not None else []

@@ -23,7 +23,9 @@ _CHAINS = (
     "During handling of the above exception, another exception occurred:",
     "The above exception was the direct cause of the following exception:",
 )
-_NOT_A_MESSAGE = re.compile(r"={20,}$|-{20,}$|\"{3}$|\{'|\S+: line \d+: +\d+ ")
+_NOT_A_MESSAGE = re.compile(
+    r"={20,}$|-{20,}$|\"{3}$|\{'|\S+[:：] ?(?:line \d+|行 ?\d+|第 ?\d+ ?行)[:：] +\d+ "
+)
 
 
 @dataclass(frozen=True, slots=True)

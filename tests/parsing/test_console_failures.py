@@ -202,3 +202,28 @@ def test_the_trainings_own_failure_behind_a_sample_counts():
     seen = parse("training example:\ninputs:\nhello\n" + FRAMES + OOM.format(gpu=0))
     assert len(only(OutOfMemory, seen)) == len(only(Traceback, seen)) == 1
     assert only(Traceback, seen)[0].first_line == 4
+
+
+@pytest.mark.parametrize("word", ["Killed", "Bus error (core dumped)", "已杀死"])
+def test_a_shells_word_within_a_sample_is_the_samples(word: str):
+    seen = parse(f"training example:\ninputs:\nit said\n{word}\nwhy?\nlabels:\nmemory\n")
+    assert [found.text for found in only(LogLine, seen)] == ["training example:"]
+
+
+@pytest.mark.parametrize("rest", ["", "[transformers] `torch_dtype` is deprecated\n"])
+def test_a_shells_word_after_which_a_sample_does_not_go_on_is_log(rest: str):
+    seen = parse(f"training example:\ninputs:\nhello\nKilled\n{rest}")
+    assert [found.text for found in only(LogLine, seen)][:2] == ["training example:", "Killed"]
+
+
+def test_a_chinese_shells_verdict_ends_a_message():
+    text = (
+        FRAMES + OOM.format(gpu=0) + "run.sh: 行 12: 28411 已杀死               python train.py\n"
+    )
+    assert only(Traceback, parse(text))[0].message.endswith("is free.")
+
+
+def test_the_lines_of_a_container_without_a_number_are_read():
+    log = FRAMES + OOM.format(gpu=0)
+    text = "".join(f"llamafactory  | {line}" for line in log.splitlines(keepends=True))
+    assert len(only(OutOfMemory, parse(text))) == 1
