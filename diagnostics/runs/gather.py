@@ -49,7 +49,7 @@ class _Found:
 
 def gather(words: Sequence[str]) -> Gathered:
     """Return one Remains for each run that the words name; a word that names none is a fault."""
-    known = known_runs()
+    known = known_runs() if set(words) != {STDIN} else ()
     found = _Found()
     faults: list[LlamavetError] = []
     expanded = False
