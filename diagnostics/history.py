@@ -37,7 +37,7 @@ from diagnostics.patterns import PatternSet
 
 MAX_LOG_LINES = 2_000
 """Lines kept for the screen; what rules need is kept as hits."""
-MAX_POINTS = 50_000
+MAX_POINTS = 10_000
 """Training steps kept for each source; of more, every second one is let go."""
 MAX_FORMER = 64
 """Points kept of the attempt before, for comparison."""
@@ -135,7 +135,8 @@ class _Points:
     def __init__(self) -> None:
         self._steps: dict[int, TrainStep] = {}
         self._evals: dict[int, EvalPoint] = {}
-        self._unplaced: list[TrainStep] = []
+        self._unplaced: dict[int, TrainStep] = {}
+        self._counted = 0
         self._last = -1
         self.former: tuple[TrainStep, ...] = ()
         """The last points that the latest restart took away."""
@@ -151,8 +152,10 @@ class _Points:
     def add_step(self, point: TrainStep) -> None:
         step = point.step
         if step is None:
-            if len(self._unplaced) < MAX_POINTS:
-                self._unplaced.append(replace(point, step=len(self._unplaced) + 1))
+            self._counted += 1
+            self._unplaced[self._counted] = replace(point, step=self._counted)
+            if len(self._unplaced) > MAX_POINTS:
+                self._unplaced = _thinned(self._unplaced)
             return
         if step < self._last:
             self.restart(step)
@@ -173,7 +176,7 @@ class _Points:
     @property
     def unplaced(self) -> Sequence[TrainStep]:
         """Points whose step nothing told, numbered in their order."""
-        return self._unplaced
+        return tuple(self._unplaced.values())
 
     @property
     def evals(self) -> Iterable[tuple[int, EvalPoint]]:

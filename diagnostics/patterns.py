@@ -62,8 +62,8 @@ class PatternSet:
                 self._caseless.append(index)
             for literal in found.texts:
                 self._needles.setdefault(literal.lower(), []).append(index)
-        self._begins = _by_beginning(self._needles)
-        self._any = re.compile(_alternatives(self._begins)) if self._begins else None
+        self._begins = by_beginning(self._needles)
+        self._any = re.compile(any_of(self._begins)) if self._begins else None
 
     def matches(self, text: str) -> list[int]:
         """Return the places in `texts` of the patterns that match somewhere, in order."""
@@ -95,7 +95,7 @@ class PatternSet:
         return compiled.search(text) is not None
 
 
-def _by_beginning(literals: Iterable[str]) -> dict[str, list[str]]:
+def by_beginning(literals: Iterable[str]) -> dict[str, list[str]]:
     """Return the literals by their beginnings, none of which begins with another."""
     begins = {literal[:_BEGIN] for literal in literals}
     shortest = {
@@ -110,8 +110,8 @@ def _by_beginning(literals: Iterable[str]) -> dict[str, list[str]]:
     return found
 
 
-def _alternatives(literals: Iterable[str]) -> str:
-    """Return a pattern that matches any of the literals, their common beginnings told once."""
+def any_of(literals: Iterable[str]) -> str:
+    """Return a pattern that matches any of some literals, their common beginnings told once."""
     tree: dict[str, Any] = {}
     for literal in literals:
         node = tree

@@ -185,3 +185,14 @@ def test_a_snapshot_does_not_change_after_it_is_made():
 def test_what_kinds_were_seen_is_known():
     assert history().snapshot().observed == frozenset()
     assert history(step(1), LogLine(1.0, CONSOLE, 1, "x")).snapshot().observed == {"metrics", "log"}
+
+
+def test_points_without_a_step_are_thinned_too_and_the_latest_stays():
+    history = History()
+    for number in range(MAX_POINTS + 100):
+        history.add(TrainStep(1.0, "stdout.log", number, None, loss=float(number)))
+
+    steps = history.snapshot().steps
+
+    assert MAX_POINTS // 2 <= len(steps) <= MAX_POINTS
+    assert (steps[-1].step, steps[-1].loss) == (MAX_POINTS + 100, float(MAX_POINTS + 99))

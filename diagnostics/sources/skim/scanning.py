@@ -6,14 +6,19 @@ Both tell places at which something may be, and miss none.
 
 import re
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, Protocol
 
+from diagnostics.patterns import any_of, by_beginning
+
 _SEARCHED = 8 * 1024
 """Bytes of a line that are searched for a pattern: rules see no more of it."""
-_BREAKS = re.compile(rb"([\r\n]+)")
+_SHORT = 2
+"""A literal up to this length is looked for by itself; it is cased."""
+_PERCENTAGE = 8
+_BRACKET = ord("]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,57 +99,87 @@ class HyperscanScanner:
 
 
 class LineScanner:
-    """Leaves bars away, and looks for each literal in the rest."""
+    """Leaves bars away, and looks in the rest for the beginnings of all literals."""
 
     def __init__(self, queries: Sequence[Query]) -> None:
-        self._queries = [(query, re.compile(query.pattern)) for query in queries]
+        self._wanted: dict[str, list[tuple[bytes, int, bool]]] = {}
+        self._short: list[tuple[int, bytes]] = []
+        self._patterns: list[tuple[int, re.Pattern[bytes]]] = []
+        for number, query in enumerate(queries):
+            if not query.literals:
+                self._patterns.append((number, re.compile(query.pattern)))
+            for literal in query.literals:
+                if len(literal) <= _SHORT:
+                    self._short.append((number, literal))
+                    continue
+                lower = literal.lower().decode("latin-1")
+                self._wanted.setdefault(lower, []).append((literal, number, query.caseless))
+        self._begins = by_beginning(self._wanted)
+        self._any = re.compile(any_of(self._begins).encode("latin-1")) if self._begins else None
 
     def scan(self, data: bytes) -> Mapping[int, Sequence[int]]:
         """Return the places of the queries that were found, each with where it ends, in order."""
-        pieces = _BREAKS.split(data)
-        starts = [0, *accumulate(map(len, pieces))]
-        kept = [
-            place
-            for place in range(0, len(pieces), 2)
-            if pieces[place] and not (pieces[place][-1:] == b"]" and _is_bar(pieces[place]))
-        ]
-        text = b"\n".join(pieces[place] for place in kept)
-        begins = [0, *accumulate(len(pieces[place]) + 1 for place in kept)]
+        lines = _lines_of(data)
+        found: dict[int, list[int]] = {}
+        for number, literal in self._short:
+            found[number] = _ends_of(literal, data)
+        for number, pattern in self._patterns:
+            found[number] = [lines.place(match.end()) for match in pattern.finditer(lines.text)]
+        for number, end in self._literals_in(lines.text):
+            found.setdefault(number, []).append(lines.place(end))
+        return {number: sorted({*ends}) for number, ends in found.items() if ends}
+
+    def _literals_in(self, text: bytes) -> Iterator[tuple[int, int]]:
+        """Yield the queries' literals that stand in a text, each with where it ends."""
+        if self._any is None:
+            return
         lower = text.lower()
-        found: dict[int, Sequence[int]] = {}
-        for number, (query, pattern) in enumerate(self._queries):
-            if query.literals:
-                at = _places_of(query.literals, lower if query.caseless else text)
-                ends = [_moved(place, begins, starts, kept) for place in at]
-            else:
-                ends = [
-                    starts[place] + hit.end()
-                    for place in kept
-                    for hit in pattern.finditer(pieces[place], 0, _SEARCHED)
-                ]
-            if ends:
-                found[number] = ends
-        return found
+        match = self._any.search(lower)
+        while match is not None:
+            start = match.start()
+            for known in self._begins[match.group().decode("latin-1")]:
+                for literal, number, caseless in self._wanted[known]:
+                    if (lower if caseless else text).startswith(literal, start):
+                        yield number, start + len(literal)
+            match = self._any.search(lower, start + 1)
+
+
+class _Lines:
+    """Pieces of some data, each with the place where it begins."""
+
+    def __init__(self, starts: Sequence[int], pieces: Sequence[bytes]) -> None:
+        self.text = b"\n".join(pieces)
+        self._starts = starts
+        self._begins = [0, *accumulate(len(piece) + 1 for piece in pieces)]
+
+    def place(self, end: int) -> int:
+        """Return where in the data a place in the text is, right behind a byte."""
+        line = bisect_right(self._begins, end - 1) - 1
+        return self._starts[line] + end - self._begins[line]
+
+
+def _lines_of(data: bytes) -> _Lines:
+    """Return the pieces of a block between line breaks that are no bars."""
+    every = data.replace(b"\r", b"\n").split(b"\n")
+    places = accumulate((len(piece) + 1 for piece in every), initial=0)
+    kept = [
+        (place, piece)
+        for place, piece in zip(places, every, strict=False)
+        if piece and not (piece[-1] == _BRACKET and _is_bar(piece)) and not piece.isspace()
+    ]
+    return _Lines([place for place, _ in kept], [piece for _, piece in kept])
 
 
 def _is_bar(piece: bytes) -> bool:
     """Whether a piece that ends in a bracket is one bar, nothing else, and did not just begin."""
-    bar = piece.find(b"%|")
-    whole = 0 <= bar < 8 and piece.find(b"]") == len(piece) - 1  # noqa: PLR2004 - a percentage
-    return whole and b" [00:00<?" not in piece
+    percent = piece.find(b"%|", 0, _PERCENTAGE)
+    return percent >= 0 and piece.find(b"]") == len(piece) - 1 and b" [00:00<?" not in piece
 
 
-def _moved(place: int, begins: Sequence[int], starts: Sequence[int], kept: Sequence[int]) -> int:
-    """Return the place in the data of one in the text that was kept of it."""
-    line = bisect_right(begins, place - 1) - 1
-    return starts[kept[line]] + place - begins[line]
-
-
-def _places_of(literals: Sequence[bytes], text: bytes) -> list[int]:
-    places: set[int] = set()
-    for literal in literals:
-        at = text.find(literal)
-        while at >= 0:
-            places.add(at + len(literal))
-            at = text.find(literal, at + 1)
-    return sorted(places)
+def _ends_of(literal: bytes, text: bytes) -> list[int]:
+    ends: list[int] = []
+    at = text.find(literal)
+    while at >= 0:
+        ends.append(at + len(literal))
+        at = text.find(literal, at + 1)
+    return ends
