@@ -252,12 +252,12 @@ def text_of_many_steps(steps: int) -> str:
         "[INFO|trainer.py:1] 2026-01-02 06:10:29,780 >>   Num examples = 100000\n"
         "[INFO|trainer.py:1] 2026-01-02 06:10:29,780 >>   Total train batch size (w. x) = 10\n"
     )
-    row = "{{'loss': 1.5, 'learning_rate': 1e-05, 'epoch': {epoch}}}\n" + "y" * 400 + "\n"
+    row = "{{'loss': 1.5, 'learning_rate': 1e-05, 'epoch': {epoch}}}\n" + "y" * 1000 + "\n"
     return header + "".join(row.format(epoch=n / 10_000) for n in range(1, steps + 1))
 
 
 def test_in_the_middle_of_a_very_large_log_nothing_is_missed(path: Path):
-    text = text_of_many_steps(10_000) + "Killed\n" + text_of_many_steps(10_000)
+    text = text_of_many_steps(4_000) + "Killed\n" + text_of_many_steps(4_000)
     path.write_text(text)
     assert path.stat().st_size > 2 * Ends().whole_bytes
     history = History(["^Killed$"])
@@ -265,16 +265,16 @@ def test_in_the_middle_of_a_very_large_log_nothing_is_missed(path: Path):
         history.add(seen)
     snapshot = history.snapshot()
     (hit,) = snapshot.hits["^Killed$"]
-    assert hit.line == 20_003
-    assert [step.step for step in snapshot.steps] == list(range(1, 10_001))
-    assert (snapshot.steps[0].line, snapshot.steps[-1].line) == (20_006, 40_004)
+    assert hit.line == 8_003
+    assert [step.step for step in snapshot.steps] == list(range(1, 4_001))
+    assert (snapshot.steps[0].line, snapshot.steps[-1].line) == (8_006, 16_004)
 
 
 def test_of_a_very_large_log_far_fewer_lines_are_told_than_it_has(path: Path):
-    path.write_text(text_of_many_steps(20_000))
+    path.write_text(text_of_many_steps(8_000))
     seen = list(read_console(path, 5.0, patterns=[]))
-    assert len(lines(seen)) < 8_000
-    assert lines(seen)[-1] == "y" * 400
+    assert len(lines(seen)) < 4_000
+    assert lines(seen)[-1] == "y" * 1000
 
 
 def test_without_the_rules_patterns_a_large_log_is_read_whole(path: Path):
@@ -284,11 +284,11 @@ def test_without_the_rules_patterns_a_large_log_is_read_whole(path: Path):
 
 
 def test_the_backlog_of_a_log_that_goes_on_is_skimmed_and_what_follows_read(path: Path):
-    path.write_text(text_of_many_steps(20_000) + "Killed\n" + text_of_many_steps(10_000))
+    path.write_text(text_of_many_steps(8_000) + "Killed\n" + text_of_many_steps(4_000))
     follower = ConsoleLog(path, patterns=["^Killed$"])
     seen = [*follower.poll(1.0)]
     assert [one.line for one in seen if isinstance(one, LogLine) and one.text == "Killed"] == [
-        40_003
+        16_003
     ]
     append(path, "more\n")
     assert lines(follower.poll(2.0)) == ["more"]
@@ -299,22 +299,22 @@ def test_a_large_backlog_that_is_not_read_at_once_goes_on_with_the_next_poll(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(module, "BACKLOG_BYTES_A_POLL", 4 * 1024 * 1024)
-    path.write_text(text_of_many_steps(20_000))
+    path.write_text(text_of_many_steps(8_000))
     follower = ConsoleLog(path, patterns=["^Killed$"])
     counts = []
     for moment in range(6):
         seen = follower.poll(moment)
         counts.append(sum(isinstance(one, TrainStep) for one in seen))
     follower.close()
-    assert sum(counts) == 20_000
-    assert counts[0] < 20_000
+    assert sum(counts) == 8_000
+    assert counts[0] < 8_000
 
 
 def test_a_log_that_is_replaced_while_its_backlog_is_read_ends_and_begins_anew(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(module, "BACKLOG_BYTES_A_POLL", 1024 * 1024)
-    path.write_text(text_of_many_steps(20_000))
+    path.write_text(text_of_many_steps(8_000))
     follower = ConsoleLog(path, patterns=["^Killed$"])
     first = follower.poll(1.0)
     path.write_text("new\n")
@@ -333,11 +333,11 @@ def test_a_packed_log_is_read_as_the_log_itself(path: Path):
 
 
 def test_a_large_packed_log_is_skimmed(path: Path):
-    text = text_of_many_steps(10_000) + "Killed\n" + text_of_many_steps(10_000)
+    text = text_of_many_steps(4_000) + "Killed\n" + text_of_many_steps(4_000)
     path.write_bytes(gzip.compress(text.encode(), 1))
     seen = list(read_console(path, 5.0, patterns=["^Killed$"]))
     assert [one.line for one in seen if isinstance(one, LogLine) and one.text == "Killed"] == [
-        20_003
+        8_003
     ]
 
 

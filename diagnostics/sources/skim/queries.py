@@ -32,7 +32,7 @@ class Kind(Enum):
 
 
 SLOTS = {
-    Kind.ROUTINE: 2,
+    Kind.ROUTINE: 1,
     Kind.HEADER: 64,
     Kind.FAILURE: 4,
     Kind.MEMORY: 4,

@@ -11,8 +11,6 @@ from typing import NamedTuple
 
 _STANDING_OUT_SHARE = 8
 """At most every so-many-th one kept is one that stands out."""
-_SOME_SHARE = 4
-"""With more than there is room for, a quarter of the room is enough."""
 _NEAR = 512
 """Among so many neighbours one stands out."""
 _VALUE = len("{'loss': ")
@@ -48,7 +46,6 @@ class Rows:
     def __init__(self, group: Group, most: int) -> None:
         self._group = group
         self._most = most
-        self._some = max(1, most // _SOME_SHARE)
         self._count = 0
         self.stride = 1
         self._starts = array("q")
@@ -101,13 +98,12 @@ class Rows:
             self._bad.update(self._count + place for place in bad)
         self._count += count
         if len(self._texts) > self._most:
-            self._most = self._some
             self._thin()
 
     def _thin(self) -> None:
         """Take larger strides, so that half of the room is free again."""
         before = self.stride
-        while self._count // self.stride > self._some // 2:
+        while self._count // self.stride > self._most // 2:
             self.stride *= 2
         room = self._most // _STANDING_OUT_SHARE
         kept: list[int] = []

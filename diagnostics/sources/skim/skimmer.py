@@ -441,19 +441,22 @@ class Skimmer:
         length = self._begin_length(data, dicts)
         begins = [data[end : end + length] for end in dicts]
         seen = set(begins)
-        groups = {begin: _group_of(begin) for begin in seen}
-        losses = dicts
-        others: list[tuple[int, Group]] = []
-        if any(group is not Group.LOSS for group in groups.values()):
-            told = [(end, groups[begin]) for end, begin in zip(dicts, begins, strict=True)]
-            losses = [end for end, group in told if group is Group.LOSS]
-            others = [(end, group) for end, group in told if group is not Group.LOSS]
+        places = {
+            place: _group_of(begin)
+            for begin in seen
+            if not begin.startswith(b"loss'")
+            for place in _places_of(begin, begins)
+        }
+        losses = [*dicts]
+        for place in sorted(places, reverse=True):
+            del losses[place]
         bad = {bisect_right(losses, end) - 1 for end in block.ended(found.get(BAD, ()))}
         bad.discard(-1)
         odd = self._standing_out(data, seen, losses)
         self._take_rows(block, Group.LOSS, losses, odd, bad)  # it tells the bar's length to others
         for group in (Group.EVAL, Group.OTHER):
-            self._take_rows(block, group, [end for end, other in others if other is group])
+            some = sorted(place for place, other in places.items() if other is group)
+            self._take_rows(block, group, [dicts[place] for place in some])
         self._take_rows(block, Group.V1, block.ended(found.get(EPOCH, ())))
 
     def _begin_length(self, data: bytes, ends: Sequence[int]) -> int:
@@ -561,9 +564,15 @@ def _start_of(item: Window | Row) -> int:
     return item.start
 
 
+def _places_of(begin: bytes, begins: list[bytes]) -> Iterator[int]:
+    """Yield where one stands among many; it is rare."""
+    place = -1
+    for _ in range(begins.count(begin)):
+        place = begins.index(begin, place + 1)
+        yield place
+
+
 def _group_of(begin: bytes) -> Group:
-    if begin.startswith(b"loss'"):
-        return Group.LOSS
     return Group.EVAL if begin.startswith(b"eval_") else Group.OTHER
 
 
