@@ -37,7 +37,7 @@ from diagnostics.patterns import PatternSet
 
 MAX_LOG_LINES = 2_000
 """Lines kept for the screen; what rules need is kept as hits."""
-MAX_POINTS = 10_000
+MAX_POINTS = 8_192
 """Training steps kept for each source; of more, every second one is let go."""
 MAX_FORMER = 64
 """Points kept of the attempt before, for comparison."""
