@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from diagnostics.conditions import Verdict, evaluate
 from diagnostics.findings import Blind, Diagnosis, Finding, Severity
-from diagnostics.fixes import work_out
+from diagnostics.fixes import NO_TEXT, work_out
 from diagnostics.phrases import filled, joined
 from diagnostics.rule_reader import Rule
 from diagnostics.signals import Context
@@ -114,5 +114,6 @@ def _finding(rule: Rule, verdict: Verdict, context: Context) -> Finding:
         title=filled(rule.title, context, captures) or rule.title,
         cause=joined([filled(one, context, captures) for one in rule.cause]),
         evidence=verdict.evidence,
+        to_be_sure=filled(rule.to_be_sure, context, captures) or NO_TEXT,
         fixes=tuple(fix for fix in fixes if fix is not None),
     )

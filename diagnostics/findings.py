@@ -99,6 +99,8 @@ class Finding:
     evidence: tuple[Evidence, ...]
     fixes: tuple[Fix, ...] = ()
     primary: bool = False
+    to_be_sure: Text = field(default_factory=lambda: Text("", ""))
+    """What to look at or try, so that no doubt is left; empty where nothing is said."""
     consequences: tuple["Finding", ...] = ()
     """What only followed from it: told under it, not beside it."""
 

@@ -50,6 +50,10 @@ def _page(rule: Rule) -> Iterator[str]:
     yield f"{rule.severity.label}, {rule.status}; needs {', '.join(rule.needs) or 'nothing'}."
     yield ""
     yield from _both(rule.why)
+    if rule.to_be_sure.en:
+        yield "## To be sure"
+        yield ""
+        yield from _both(rule.to_be_sure)
     yield "## Reported where"
     yield ""
     yield from _condition(rule.when, 0)

@@ -29,7 +29,7 @@ from diagnostics.edits import (
     UnsetKey,
 )
 from diagnostics.findings import Safety, Severity, Text
-from diagnostics.fixes import FixRule
+from diagnostics.fixes import NO_TEXT, FixRule
 from diagnostics.phrases import FORMS, fields_of
 from diagnostics.rule_fields import Fields
 from diagnostics.signals import SIGNALS
@@ -55,6 +55,8 @@ class Rule:
     cause: tuple[Text, ...]
     """Sentences; one whose values are not known is left out."""
     why: Text
+    to_be_sure: Text
+    """What to look at or try, so that no doubt is left."""
     false_positives: tuple[str, ...]
     references: tuple[str, ...]
     fixes: tuple[FixRule, ...]
@@ -97,6 +99,7 @@ def read_rule(
             fixes.append(shared[item.scalar()])
         else:
             raise item.fault(f"no remedy {item.scalar()!r} among the fixes")
+    sure = fields.optional("to_be_sure")
     rule = Rule(
         id=fields.text("id"),
         path=path,
@@ -107,6 +110,7 @@ def read_rule(
         when=_condition(fields.child("when"), thresholds),
         cause=tuple(_phrase(item) for item in fields.items("cause")),
         why=_text(fields.child("why")),
+        to_be_sure=_phrase(sure) if sure is not None else NO_TEXT,
         false_positives=tuple(item.scalar() for item in fields.items("false_positives")),
         references=tuple(item.scalar() for item in fields.items("references")),
         fixes=tuple(fixes),

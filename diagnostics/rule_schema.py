@@ -54,6 +54,7 @@ def _rule() -> dict[str, Any]:
         "when": _ref("condition"),
         "cause": _list(_ref("text")),
         "why": _ref("text"),
+        "to_be_sure": _ref("text"),
         "false_positives": _list(_WORDS),
         "references": _list(_WORDS),
         "fixes": _list({"anyOf": [_WORDS, _ref("fix")]}),

@@ -502,3 +502,17 @@ def test_the_pace_of_a_run_of_weeks_stays_small():
 
     assert len(pace.points) <= 100
     assert {round(each, 6) for _, each in pace.points} == {3.0}
+
+
+def test_what_to_look_at_to_be_sure_is_in_every_form_and_stays_text():
+    sure = finding(to_be_sure=Text(f"look at {HOSTILE}", "查看 nvidia-smi"))
+    run, diagnosis = RunFacts(status="failed"), Diagnosis((sure,))
+    report = Report(run=run, diagnosis=diagnosis)
+
+    assert "to be sure  look at" in as_text(report, Language.EN)
+    assert "查看 nvidia-smi" in as_text(report, Language.ZH)
+    assert as_json(report, Language.ZH)["findings"][0]["to_be_sure"] == "查看 nvidia-smi"
+    assert "to be sure: look at" in as_markdown(report, Language.EN)
+    html = section(report, Language.EN)
+    assert "to be sure" in html
+    assert "<script>" not in html

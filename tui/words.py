@@ -131,6 +131,7 @@ NO_LINES: Final = Text("no line yet", "尚无内容")
 # Fix list, confirmation.
 FIXES_TITLE: Final = Text("choose a fix", "选择修复方案")
 WHY: Final = Text("why: {text}", "原因：{text}")
+TO_BE_SURE: Final = Text("to be sure: {text}", "如需确认：{text}")
 PRICE: Final = Text("price: {text}", "代价：{text}")
 CAVEAT: Final = Text("note: {text}", "注意：{text}")
 NOT_APPLICABLE: Final = Text(

@@ -78,6 +78,9 @@ def _finding(finding: Finding, report: Report, language: Language) -> Iterator[s
     most = 3 if finding.severity > Severity.NOTE else 1
     for item in list(dict.fromkeys(finding.evidence))[:most]:
         yield from _evidence(item)
+    if finding.to_be_sure.to(language):
+        yield f"<h4>{_text(words.TO_BE_SURE.to(language))}</h4>"
+        yield from _paragraph(finding.to_be_sure.to(language))
     remedy = report.remedy
     if remedy is not None and remedy.finding_id == finding.id:
         yield from _remedy(remedy, report, language)

@@ -43,6 +43,7 @@ def _finding(finding: Finding, language: Language) -> dict[str, Any]:
         "primary": finding.primary,
         "title": finding.title.to(language),
         "cause": finding.cause.to(language),
+        "to_be_sure": finding.to_be_sure.to(language),
         "evidence": [
             {"source": item.source, "line": item.line, "text": item.text}
             for item in finding.evidence

@@ -74,6 +74,9 @@ def _finding(finding: Finding, report: Report, language: Language) -> Iterator[s
         yield ""
         yield escaped(finding.cause.to(language))
     yield from _evidence(finding.evidence)
+    if finding.to_be_sure.to(language):
+        yield ""
+        yield f"{words.TO_BE_SURE.to(language)}: {escaped(finding.to_be_sure.to(language))}"
     remedy = report.remedy
     if remedy is not None and remedy.finding_id == finding.id:
         yield from _remedy(remedy, report, language)

@@ -57,6 +57,7 @@ def _finding(finding: Finding, report: Report, language: Language) -> Iterator[s
         yield between("", place)
     yield from wrapped(shown(finding.cause.to(language)), _INDENT)
     yield from _evidence(finding.evidence, all_of_it=finding.severity > Severity.NOTE)
+    yield from _to_be_sure(finding, language)
     remedy = report.remedy
     if remedy is not None and remedy.finding_id == finding.id:
         yield from _remedy(remedy, report, language)
@@ -66,6 +67,13 @@ def _finding(finding: Finding, report: Report, language: Language) -> Iterator[s
         yield f"{_INDENT}{words.FOLLOWED.to(language)}"
         for one in finding.consequences:
             yield f"{_INDENT * 2}{_consequence(one, language)}"
+
+
+def _to_be_sure(finding: Finding, language: Language) -> Iterator[str]:
+    if finding.to_be_sure.to(language):
+        yield ""
+        label, text = words.TO_BE_SURE.to(language), finding.to_be_sure.to(language)
+        yield from wrapped(f"{label}  {shown(text)}", _INDENT)
 
 
 def _evidence(evidence: tuple[Evidence, ...], *, all_of_it: bool) -> Iterator[str]:

@@ -133,6 +133,9 @@ def finding_full(finding: Finding, width: int, language: Language) -> Sequence[L
     for evidence in finding.evidence:
         place = inert(evidence.source) + (f":{evidence.line}" if evidence.line else "")
         lines += _paragraph(f"{place}  {evidence.text}", width, Role.DIM)
+    if finding.to_be_sure.to(language):
+        text = say(words.TO_BE_SURE, language, text=finding.to_be_sure.to(language))
+        lines += _paragraph(text, width, Role.TEXT)
     for one in finding.consequences:
         text = say(words.FOLLOWED, language, titles=one.title.to(language))
         lines += _paragraph(text, width, Role.DIM)

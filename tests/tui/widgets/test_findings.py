@@ -1,5 +1,7 @@
 """How a finding reads where others only followed from it."""
 
+from dataclasses import replace
+
 from diagnostics.findings import Diagnosis, Evidence, Finding, Language, Severity, Text
 from tui.widgets.cells import Line
 from tui.widgets.findings import findings_lines, full_lines
@@ -47,3 +49,11 @@ def test_the_full_form_names_what_followed_too():
 
     assert "  what followed: A peer was lost" in lines
     assert any("stdout.log:5" in line for line in lines)
+
+
+def test_the_full_form_tells_what_to_look_at_to_be_sure():
+    sure = replace(FULL, to_be_sure=Text("nvidia-smi shows it full.", "nvidia-smi 会显示已满。"))
+
+    lines = text(list(full_lines(Diagnosis((sure,)), 78, Language.EN)))
+
+    assert "  to be sure: nvidia-smi shows it full." in lines
