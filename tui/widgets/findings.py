@@ -44,7 +44,7 @@ def findings_lines(
     if not diagnosis.findings:
         calm = words.HEALTHY if running else words.HEALTHY_ENDED
         ok = (("✔ ", Role.GOOD), (cut(say(calm, language), width - 2), Role.GOOD))
-        return (head, ok, *_blind_line(diagnosis, width, language))
+        return (head, ok, *_blind_line(diagnosis, width, language, running=running))
     first = diagnosis.primary or diagnosis.findings[0]
     cured = treatable(diagnosis)
     tail: list[Line] = []
@@ -62,7 +62,7 @@ def findings_lines(
     rows: list[Line] = [((INDENT + row, Role.TEXT),) for row in cause]
     rows += after if len(rows) < room else ()
     if len(rows) + len(tail) + 2 < limit:
-        tail += _blind_line(diagnosis, width, language)
+        tail += _blind_line(diagnosis, width, language, running=running)
     return (head, finding_title(first, width, language), *rows, *tail)
 
 
@@ -101,8 +101,12 @@ def fix_line(finding: Finding, width: int, language: Language, *, can_fix: bool)
     return cut_line((*key, (cut(title, max(width - used, 20)), Role.STRONG), *tag), width)
 
 
-def _blind_line(diagnosis: Diagnosis, width: int, language: Language) -> Sequence[Line]:
+def _blind_line(
+    diagnosis: Diagnosis, width: int, language: Language, *, running: bool
+) -> Sequence[Line]:
     missing = dict.fromkeys(name for blind in diagnosis.blind for name in blind.missing)
+    if running:
+        missing.pop("exit", None)  # a run that goes on has none
     if not missing:
         return ()
     names = ", ".join(inert(name) for name in missing)

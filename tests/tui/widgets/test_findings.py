@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from diagnostics.findings import Diagnosis, Evidence, Finding, Language, Severity, Text
+from diagnostics.findings import Blind, Diagnosis, Evidence, Finding, Language, Severity, Text
 from tui.widgets.cells import Line
 from tui.widgets.findings import findings_lines, full_lines
 
@@ -57,3 +57,11 @@ def test_the_full_form_tells_what_to_look_at_to_be_sure():
     lines = text(list(full_lines(Diagnosis((sure,)), 78, Language.EN)))
 
     assert "  to be sure: nvidia-smi shows it full." in lines
+
+
+def test_a_run_that_goes_on_is_not_said_to_lack_its_end():
+    diagnosis = Diagnosis((), (Blind("run.killed", ("exit",)), Blind("slow.throttled", ("gpu",))))
+
+    for running, missing in ((True, "gpu"), (False, "exit, gpu")):
+        lines = findings_lines(diagnosis, 78, Language.EN, running=running, can_fix=False, limit=9)
+        assert f"  not judged, not seen: {missing}" in text(list(lines))
