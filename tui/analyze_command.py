@@ -65,6 +65,8 @@ def _examine_all(args: argparse.Namespace, gathered: Gathered, told: _Told) -> N
             told.failed = True
             _say(str(fault))
             continue
+        for source, broken in found.snapshot.faults.items():
+            _say(f"{source}: {broken.reason}; what could be read of it is reported")
         if not found.recognised:
             unknown.append(left.name)
             if optional or args.format != "json":

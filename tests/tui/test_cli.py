@@ -1,5 +1,6 @@
 """The command line as a person and a program use it: real processes, exit codes, one clear line."""
 
+import gzip
 import json
 import os
 import subprocess
@@ -313,3 +314,16 @@ def test_a_name_that_is_no_utf_8_is_shown_and_not_stumbled_over(tmp_path: Path):
         assert done.returncode == 1
         assert done.stderr == b""
         done.stdout.decode()
+
+
+def test_a_packed_log_that_is_torn_is_told_and_what_could_be_read_is_reported(tmp_path: Path):
+    lines = "".join(f"INFO line {number} {number * 7919 % 9973}\n" for number in range(3000))
+    text = lines + "ValueError: Undefined dataset x in dataset_info.json.\n" + lines
+    torn = gzip.compress(text.encode())
+    (tmp_path / "torn.log.gz").write_bytes(torn[: len(torn) * 3 // 4])
+
+    done = llamavet("analyze", "torn.log.gz", "--format", "json", cwd=tmp_path)
+
+    assert "torn.log.gz: ends before its content does; what could be read" in done.stderr.decode()
+    assert json.loads(done.stdout)["findings"][0]["id"] == "data.undefined_dataset"
+    assert done.returncode == 1

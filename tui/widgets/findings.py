@@ -104,7 +104,7 @@ def fix_line(finding: Finding, width: int, language: Language, *, can_fix: bool)
 def _blind_line(
     diagnosis: Diagnosis, width: int, language: Language, *, running: bool
 ) -> Sequence[Line]:
-    missing = dict.fromkeys(name for blind in diagnosis.blind for name in blind.missing)
+    missing = dict.fromkeys(_kind(name) for blind in diagnosis.blind for name in blind.missing)
     if running:
         missing.pop("exit", None)  # a run that goes on has none
     if not missing:
@@ -112,6 +112,12 @@ def _blind_line(
     names = ", ".join(inert(name) for name in missing)
     text = say(words.BLIND, language, missing=names)
     return (((INDENT + cut(text, width - 2), Role.DIM),),)
+
+
+def _kind(missing: str) -> str:
+    """Return what kind of thing is missing: "data.conflict_pct: no such folder" is data."""
+    name = missing.partition(":")[0]
+    return name if " " in name else name.partition(".")[0]
 
 
 def full_lines(diagnosis: Diagnosis, width: int, language: Language) -> Sequence[Line]:

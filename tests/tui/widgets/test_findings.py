@@ -60,7 +60,9 @@ def test_the_full_form_tells_what_to_look_at_to_be_sure():
 
 
 def test_a_run_that_goes_on_is_not_said_to_lack_its_end():
-    diagnosis = Diagnosis((), (Blind("run.killed", ("exit",)), Blind("slow.throttled", ("gpu",))))
+    diagnosis = Diagnosis(
+        (), (Blind("run.killed", ("exit",)), Blind("slow.throttled", ("gpu.name: no",)))
+    )
 
     for running, missing in ((True, "gpu"), (False, "exit, gpu")):
         lines = findings_lines(diagnosis, 78, Language.EN, running=running, can_fix=False, limit=9)
