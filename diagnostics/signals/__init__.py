@@ -7,30 +7,29 @@ from diagnostics.observations import Missing
 from diagnostics.signals import (
     data,
     errors,
+    evaluation,
+    gradients,
     loss,
     machine,
     memory,
     pace,
+    preferences,
+    rates,
     repository,
+    restarts,
     resume,
     run,
+    sharding,
     template,
+    zero_loss,
 )
 from diagnostics.signals.context import Context, Reader, Signal, Value
 
 __all__ = ["SIGNALS", "Context", "Reader", "Signal", "Value", "read_signal"]
 
 _TABLES = (
-    data,
-    errors,
-    loss,
-    machine,
-    memory,
-    pace,
-    repository,
-    resume,
-    run,
-    template,
+    *(data, errors, evaluation, gradients, loss, machine, memory, pace, preferences),
+    *(rates, repository, restarts, resume, run, sharding, template, zero_loss),
 )
 
 SIGNALS: Mapping[str, Reader] = dict(chain.from_iterable(part.SIGNALS.items() for part in _TABLES))

@@ -117,6 +117,18 @@ def _epoch_at(found: Evaluations, context: Context) -> float | None:
     return next((epoch for epoch in reversed(known) if epoch is not None), None)
 
 
+def _best_checkpoint(found: Evaluations, context: Context) -> str | None:
+    """Return the checkpoint saved nearest to the lowest eval loss, as the config places it."""
+    config, step, reached = context.config, found.best.step, context.snapshot.step
+    if config is None or step is None or reached is None:
+        return None
+    every = config.value("save_steps")
+    if config.value("save_strategy") != "steps" or not isinstance(every, int) or every < 1:
+        return None
+    saved = min(max(every, round(step / every) * every), reached // every * every)
+    return f"{config.value('output_dir')}/checkpoint-{saved}" if saved else None
+
+
 def _interval(found: Evaluations) -> int | None:
     """Return the steps between evaluations."""
     steps = [point.step for point in found.points if point.step is not None]
@@ -133,5 +145,6 @@ SIGNALS: Mapping[str, Reader] = {
     "loss.train_fall_since_best_pct": _evaluated(_train_fall_pct),
     "loss.best_step": _evaluated(lambda found, _: found.best.step),
     "loss.best_epochs": _evaluated(_best_epochs),
+    "loss.best_checkpoint": _evaluated(_best_checkpoint),
     "loss.eval_interval_steps": _evaluated(lambda found, _: _interval(found)),
 }

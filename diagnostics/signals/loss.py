@@ -13,13 +13,11 @@ from diagnostics.series import (
     fall,
     finite,
     lasting_rise,
-    noise,
     spikes,
     steady,
     trailing,
     trend,
 )
-from diagnostics.signals import evaluation, gradients, preferences, rates
 from diagnostics.signals.context import Context, Reader, Signal, Value, plain
 from diagnostics.signals.curves import (
     Curve,
@@ -32,73 +30,6 @@ from diagnostics.signals.curves import (
     spread_out,
     step_of,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Zeros:
-    """The losses of exactly 0 that a series ends in."""
-
-    points: tuple[TrainStep, ...]
-    steps: int
-    """Training steps that they stand for."""
-    before: float | None
-    """The level just before; None where it was 0 from the start."""
-    gradient: str
-    """What grad_norm was: "nan", "zero", "normal" or "unknown"."""
-
-
-_FADED = {True: 0.02, False: 0.2}
-"""The level from which a loss is learned away to 0.0000, by whether it is cross-entropy."""
-
-
-def zeros(context: Context) -> Zeros | None:
-    """Return the losses of 0 at the end; None where there are none, or where it got there slowly.
-
-    Four decimals are logged: a loss that falls below 0.00005 is printed as 0, too.
-    """
-    return context.once("zero losses", _zeros)
-
-
-def _zeros(context: Context) -> Zeros | None:
-    seen = curve(context)
-    count = trailing(seen.losses, lambda loss: loss == 0.0)
-    if not count or objective(context) == "ppo":
-        return None
-    earlier = [loss for loss in seen.losses[:-count][-5:] if alive(loss)]
-    before = median(earlier) if earlier else None
-    if before is not None and abs(before) < _FADED[is_cross_entropy(context)]:
-        return None
-    points = seen.points[-count:]
-    since = step_of(seen.points[-count - 1]) if len(seen.points) > count else None
-    first = since if since is not None else step_of(points[0]) - 1
-    return Zeros(points, step_of(points[-1]) - first, before, _gradient(points))
-
-
-def _gradient(points: tuple[TrainStep, ...]) -> str:
-    norms = [point.grad_norm for point in points if point.grad_norm is not None]
-    if not norms:
-        return "unknown"
-    if any(not math.isfinite(norm) for norm in norms):
-        return "nan"
-    return "zero" if all(norm == 0.0 for norm in norms) else "normal"
-
-
-def _zero(read: Callable[[Zeros], Value | None]) -> Reader:
-    def reader(context: Context) -> Signal | None:
-        found = zeros(context)
-        value = None if found is None else read(found)
-        if found is None or value is None:
-            return None
-        return Signal(value, _led_up_to(found.points, context))
-
-    return reader
-
-
-def _led_up_to(points: tuple[TrainStep, ...], context: Context) -> tuple[Evidence, ...]:
-    """Return points with the one before them."""
-    seen = curve(context).points
-    before = seen[: len(seen) - len(points)][-1:]
-    return shown((*before, *points), "loss", "grad_norm")
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,71 +235,6 @@ def _spikes(context: Context) -> Signal | None:
     return Signal(len(found), shown([pairs[index][0] for index in found], "loss"))
 
 
-@dataclass(frozen=True, slots=True)
-class Jump:
-    """The loss on both sides of a resume."""
-
-    before: float
-    after: float
-    points: tuple[TrainStep, ...]
-
-
-_BEFORE, _AFTER, _JUMP_WINDOW = 3, 5, 10
-_JUMP_ERRORS = 4.0
-"""Standard errors of the difference of two medians: less is chance."""
-
-
-def resume_jump(context: Context) -> Jump | None:
-    """Return the jump at a resume from a checkpoint; None where there is none to be sure of."""
-    resumed = context.snapshot.facts.get("resumed_step")
-    if not isinstance(resumed, int):
-        return None
-    seen = curve(context).points
-    before = [point for point in seen if step_of(point) <= resumed]
-    after = [point for point in seen if step_of(point) > resumed]
-    return _jump(before, after)
-
-
-def warm_start_jump(context: Context) -> Jump | None:
-    """Return the jump between the training before, in the same log, and this one's start."""
-    if "resumed_step" in context.snapshot.facts:
-        return None
-    former = [point for point in context.snapshot.former_steps if is_number(point.loss)]
-    return _jump(former, list(curve(context).points))
-
-
-def _jump(before: list[TrainStep], after: list[TrainStep]) -> Jump | None:
-    left = [point for point in before[-_JUMP_WINDOW:] if alive(point.loss or 0.0)]
-    right = [point for point in after[:_JUMP_WINDOW] if alive(point.loss or 0.0)]
-    if len(left) < _BEFORE or len(right) < _AFTER:
-        return None
-    olds, news = finite(p.loss for p in left), finite(p.loss for p in right)
-    old, new = median(olds), median(news)
-    error = math.sqrt(math.pi / 2 * (1 / len(olds) + 1 / len(news)))
-    if new - old <= _JUMP_ERRORS * error * max(noise(olds), noise(news)):
-        return None
-    return Jump(old, new, (*left[-2:], *right[:3]))
-
-
-def _jumped(find: Callable[[Context], Jump | None]) -> Reader:
-    def reader(context: Context) -> Signal | None:
-        found = find(context)
-        if found is None or found.before <= 0:
-            return None
-        share = 100.0 * (found.after - found.before) / found.before
-        return Signal(share, shown(found.points, "loss"))
-
-    return reader
-
-
-def _side(read: Callable[[Jump], float]) -> Reader:
-    def reader(context: Context) -> Signal | None:
-        found = resume_jump(context) or warm_start_jump(context)
-        return None if found is None else Signal(read(found))
-
-    return reader
-
-
 def accumulation(context: Context) -> int | None:
     """Return gradient_accumulation_steps as the log or the config has it."""
     said = context.snapshot.facts.get("accumulation_steps")
@@ -430,15 +296,10 @@ def _logging_beyond_run(context: Context) -> Signal | None:
     return Signal(every > total, (Evidence("log", None, text),))
 
 
-_OWN: Mapping[str, Reader] = {
+SIGNALS: Mapping[str, Reader] = {
     "loss.objective": plain(objective),
     "loss.first": _first,
     "loss.last": _last,
-    "loss.zero_lines": _zero(lambda found: len(found.points)),
-    "loss.zero_steps": _zero(lambda found: found.steps),
-    "loss.zero_before": _zero(lambda found: found.before),
-    "loss.zero_gradient": _zero(lambda found: found.gradient),
-    "loss.zero_from_step": _zero(lambda found: step_of(found.points[0])),
     "loss.rise_lines": _rise(lambda found: len(found.points)),
     "loss.rise_steps": _rise(_steps_of_rise),
     "loss.rise_from": _rise(lambda found: found.rise.base),
@@ -455,21 +316,8 @@ _OWN: Mapping[str, Reader] = {
     "loss.noise_pct": _gone(lambda found: 100.0 * found.fall.precision),
     "loss.dead_lines": _dead_lines,
     "loss.spikes": _spikes,
-    "loss.resume_jump_pct": _jumped(resume_jump),
-    "loss.warm_start_jump_pct": _jumped(warm_start_jump),
-    "loss.jump_from": _side(lambda found: found.before),
-    "loss.jump_to": _side(lambda found: found.after),
     "loss.accumulation": plain(accumulation),
     "loss.scale_of_eval": _scale_of_eval,
     "loss.first_by_accumulation": _first_by_accumulation,
     "loss.logging_beyond_run": _logging_beyond_run,
 }
-
-SIGNALS: Mapping[str, Reader] = {
-    **_OWN,
-    **gradients.SIGNALS,
-    **evaluation.SIGNALS,
-    **rates.SIGNALS,
-    **preferences.SIGNALS,
-}
-"""Those of the gradient, of evaluation, of the learning rate and of preference training, too."""

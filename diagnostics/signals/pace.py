@@ -18,7 +18,6 @@ from diagnostics.pace import (
     stretches,
     usual_seconds,
 )
-from diagnostics.signals import sharding
 from diagnostics.signals.context import Context, Reader, Signal, Value, plain
 from diagnostics.signals.sharding import active_params
 
@@ -365,5 +364,4 @@ SIGNALS: Mapping[str, Reader] = {
     "preprocess.pct": _preprocess_pct,
     "preprocess.tokenized_path": plain(_tokenized_path),
     "preprocess.samples_per_second": plain(_preprocess_rate),
-    **sharding.SIGNALS,
 }
