@@ -13,9 +13,8 @@ from diagnostics.errors import RunError
 from diagnostics.findings import Diagnosis
 from diagnostics.history import History, Snapshot
 from diagnostics.observations import Missing, Observation, Phase
-from diagnostics.parsing.trainer_log import MAX_ROW_BYTES, parse_row
 from diagnostics.report.model import Report, RunFacts
-from diagnostics.report.pace import PaceReader
+from diagnostics.report.pace import step_times
 from diagnostics.report.remedy import best_fix, commands, find_fix, work_out_remedy
 from diagnostics.ruleset import RuleSet
 from diagnostics.runs.known import remains_of
@@ -31,7 +30,6 @@ from diagnostics.status import RunStatus, ended_status, status_of_log
 if TYPE_CHECKING:  # importing it takes longer than reading a small run
     from diagnostics.runs.model import Run
 
-PACE_BYTES = 16 * 1024 * 1024
 _BEFORE_TRAINING = frozenset({Phase.STARTING, Phase.PREPROCESSING, Phase.LOADING})
 
 
@@ -43,7 +41,6 @@ class PostMortem:
     facts: RunFacts
     snapshot: Snapshot
     diagnosis: Diagnosis
-    pace: tuple[tuple[int, float], ...] = ()
 
     @property
     def recognised(self) -> bool:
@@ -93,7 +90,7 @@ class PostMortem:
                 written=written,
                 chosen=fix_id is not None,
             ),
-            pace=self.pace,
+            pace=step_times(self.snapshot.pace),
         )
 
 
@@ -112,21 +109,17 @@ def examine_remains(left: Remains, rules: RuleSet) -> PostMortem:
     now = time.time()
     began_at = _began_at(left)
     history = History(rules.patterns, began_at)
-    pace = PaceReader()
     for seen in _console(left, now, rules.patterns):
         history.add(seen)
-        pace.take(seen)
     if left.stream and not history.snapshot().observed:
         raise RunError(f"{left.name}: {'standard input' if left.name == '-' else 'it'} is empty")
     folder = left.output_dir or _written_to(history.snapshot(), left)
     if folder is not None and not _never_trained(history.snapshot()):
         for seen in _output(folder, now, began_at):
             history.add(seen)
-        if not pace.points:
-            _read_pace(folder / "trainer_log.jsonl", pace)
     for seen in _supervised(left, now):
         history.add(seen)
-    return _judge(left, folder, history.snapshot(), rules, pace)
+    return _judge(left, folder, history.snapshot(), rules)
 
 
 def _console(left: Remains, now: float, patterns: Sequence[str]) -> Iterator[Observation]:
@@ -183,20 +176,6 @@ def _never_trained(snapshot: Snapshot) -> bool:
     return not any("trainer" in frame for frame in frames)
 
 
-def _read_pace(path: Path, pace: PaceReader) -> None:
-    """Read how long steps took from LLaMA-Factory's own record."""
-    try:
-        with path.open("rb") as file:
-            size = file.seek(0, 2)
-            file.seek(max(0, size - PACE_BYTES))
-            while line := file.readline(MAX_ROW_BYTES):
-                row = parse_row(line)
-                if row is not None and row.loss is not None:
-                    pace.add(row.step, row.elapsed_s)
-    except OSError:
-        return  # what cannot be read is not shown
-
-
 def _began_at(left: Remains) -> float:
     if left.record is None:
         return 0.0
@@ -216,9 +195,7 @@ def _supervised(left: Remains, now: float) -> Iterator[Observation]:
         yield from Supervised(attempt.folder).poll(now)
 
 
-def _judge(
-    left: Remains, folder: Path | None, snapshot: Snapshot, rules: RuleSet, pace: PaceReader
-) -> PostMortem:
+def _judge(left: Remains, folder: Path | None, snapshot: Snapshot, rules: RuleSet) -> PostMortem:
     status = ended_status(snapshot.ended) if snapshot.ended else status_of_log(snapshot)
     if left.alive or (snapshot.process is not None and snapshot.process.alive):
         status = RunStatus.RUNNING
@@ -243,7 +220,7 @@ def _judge(
         step=snapshot.step,
         total_steps=snapshot.total_steps,
     )
-    return PostMortem(left, facts, snapshot, diagnose(rules.rules, context), pace.points)
+    return PostMortem(left, facts, snapshot, diagnose(rules.rules, context))
 
 
 def _data(left: Remains) -> tuple[DatasetReport, ...] | None:

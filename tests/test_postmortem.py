@@ -100,8 +100,9 @@ def test_the_pace_comes_from_the_metrics_where_the_log_has_no_bar():
 
     found = examined(".")
 
-    assert found.pace
-    assert {round(each) for _, each in found.pace} == {10}
+    pace = found.report().pace
+    assert pace
+    assert {round(each) for _, each in pace} == {10}
 
 
 def test_metrics_of_an_earlier_attempt_are_not_those_of_a_run_that_never_trained():

@@ -25,12 +25,10 @@ from diagnostics.findings import (
 )
 from diagnostics.history import Snapshot
 from diagnostics.observations import (
-    BarKind,
     EvalPoint,
     MemoryDevice,
     MemoryPhase,
     OutOfMemory,
-    Progress,
     TrainStep,
 )
 from diagnostics.report import Report, RunFacts, as_json, as_text
@@ -38,7 +36,6 @@ from diagnostics.report.charts import Line, line_chart
 from diagnostics.report.html import page, section
 from diagnostics.report.layout import columns, wrapped
 from diagnostics.report.markdown import as_markdown
-from diagnostics.report.pace import PaceReader
 from diagnostics.report.remedy import best_fix, commands, work_out_remedy
 
 GIB = 2**30
@@ -457,51 +454,6 @@ def test_a_spike_of_one_step_survives_in_a_long_chart():
 def test_where_the_run_ended_is_marked():
     assert 'class="mark"' in drawn([(1, 1.0), (9, 2.0)], mark=(10, "ended"))
     assert 'class="mark"' not in drawn([(1, 1.0), (9, 2.0)], mark=(5_000, "ended"))
-
-
-# Pace
-
-
-def bar(done: int, elapsed_s: float, each: float | None = None) -> Progress:
-    return Progress(0.0, "log", BarKind.TRAIN, "", done, 10_000, elapsed_s, each)
-
-
-def test_the_pace_is_the_difference_of_the_bar_where_it_ran_long():
-    pace = PaceReader()
-    for done in range(0, 401, 10):
-        pace.take(bar(done, 2.0 * done if done <= 200 else 400 + 5.0 * (done - 200)))
-
-    each = dict(pace.points)
-
-    assert each[100] == 2.0
-    assert each[400] == 5.0
-
-
-def test_the_pace_of_a_short_run_is_what_the_bar_measured():
-    pace = PaceReader()
-    for done in range(1, 6):
-        pace.take(bar(done, done // 2, 0.47))
-
-    assert pace.points == tuple((done, 0.47) for done in range(1, 6))
-
-
-def test_a_second_training_in_the_log_starts_the_pace_anew():
-    pace = PaceReader()
-    for done in range(1, 50):
-        pace.take(bar(done, done * 10.0))
-    for done in range(1, 50):
-        pace.take(bar(done, done * 20.0))
-
-    assert {round(each) for _, each in pace.points} == {20}
-
-
-def test_the_pace_of_a_run_of_weeks_stays_small():
-    pace = PaceReader()
-    for done in range(100_000):
-        pace.take(bar(done, done * 3.0))
-
-    assert len(pace.points) <= 100
-    assert {round(each, 6) for _, each in pace.points} == {3.0}
 
 
 def test_what_to_look_at_to_be_sure_is_in_every_form_and_stays_text():
