@@ -1,6 +1,5 @@
 """Owns telling which run is meant: a pid, a folder, a log, a record, or all that can be found."""
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,17 +11,16 @@ from diagnostics.errors import ConfigError, RunError
 from diagnostics.runs.discover import RunGroup, find_run, find_runs
 from diagnostics.runs.files import read_json
 from diagnostics.runs.launcher import read_handle
+from diagnostics.runs.log_files import USUAL as USUAL_LOGS
+from diagnostics.runs.log_parts import check_readable
 from diagnostics.runs.model import Launch, Run
 from diagnostics.runs.output_dir import read_output_dir
 from diagnostics.runs.processes import is_alive
 from diagnostics.runs.proposal import output_dir
+from diagnostics.runs.remains import USUAL_CONFIGS
 from diagnostics.runs.store import RUN, attempts, find_record, read_launch, records
 
 MAX_RECENT = 20
-LOG_NAMES = ("stdout.log", "output.log", "train.log", "nohup.out", "out.log", "running_log.txt")
-CONFIG_NAMES = ("config.yaml", "train.yaml", "training_args.yaml", "demo.yaml")
-PROBE_BYTES = 8192
-_LEADING_NULS = re.compile(rb"\0+")
 
 
 def live_runs() -> list[Run]:
@@ -131,7 +129,7 @@ def run_of_log(path: Path) -> Run:
     for run in _known_runs():
         if run.log_path is not None and run.log_path.resolve() == real:
             return run
-    check_log(path)
+    check_readable((path,))
     folder = path.parent
     config = _config_beside(folder)
     return Run(
@@ -141,29 +139,6 @@ def run_of_log(path: Path) -> Run:
         output_dir=folder if (folder / "trainer_log.jsonl").is_file() else None,
         log_path=path,
     )
-
-
-def check_log(path: Path) -> None:
-    """Refuse what is not a log.
-
-    Raises:
-        RunError: in one line, with the place.
-    """
-    try:
-        with path.open("rb") as file:
-            head = file.read(PROBE_BYTES)
-            while head and not head.strip(b"\0"):
-                head = file.read(PROBE_BYTES)  # a log cut by its owner begins with a hole
-    except OSError as error:
-        raise RunError(f"{path}: cannot be read: {error.strerror or error}") from error
-    if not head:
-        raise RunError(
-            f"{path}: is empty",
-            remedy="LLaMA-Factory prints nothing for its first 7 to 20 seconds; try again then",
-        )
-    body = _LEADING_NULS.sub(b"", head, count=1)
-    if b"\0" in body or body.decode("utf-8", "replace").count("\ufffd") > len(body) // 10:
-        raise RunError(f"{path}: is a binary file, not a log")
 
 
 def effective_config(launch: Launch) -> EffectiveConfig | None:
@@ -183,7 +158,7 @@ def effective_config(launch: Launch) -> EffectiveConfig | None:
 
 def find_log(folder: Path) -> Path | None:
     """Return the console log in a folder: a usual name, else the newest *.log."""
-    for name in LOG_NAMES:
+    for name in USUAL_LOGS:
         if (folder / name).is_file():
             return folder / name
     others = [path for path in _files(folder) if path.suffix in {".log", ".out"}]
@@ -233,7 +208,7 @@ def _known_runs() -> Sequence[Run]:
 
 
 def _config_beside(folder: Path) -> EffectiveConfig | None:
-    candidates = [folder / name for name in CONFIG_NAMES if (folder / name).is_file()]
+    candidates = [folder / name for name in USUAL_CONFIGS if (folder / name).is_file()]
     candidates += [path for path in _files(folder) if path.suffix in {".yaml", ".yml"}]
     for path in dict.fromkeys(candidates):
         try:
