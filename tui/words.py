@@ -75,13 +75,6 @@ NO_LOSS: Final = Text("no loss logged yet", "尚无损失记录")
 NO_LOSS_ENDED: Final = Text("it ended before a loss was logged", "在记录损失之前已结束")
 
 # Findings.
-SEVERITIES: Final[Mapping[Severity, Text]] = MappingProxyType(
-    {
-        Severity.CRITICAL: Text("CRITICAL", "严重"),
-        Severity.WARNING: Text("WARNING", "警告"),
-        Severity.NOTE: Text("NOTE", "提示"),
-    }
-)
 SEVERITY_MARKS: Final[Mapping[Severity, str]] = MappingProxyType(
     {Severity.CRITICAL: "✖", Severity.WARNING: "▲", Severity.NOTE: "·"}
 )

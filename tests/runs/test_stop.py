@@ -2,7 +2,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,17 +10,10 @@ import pytest
 from diagnostics.errors import RunError
 from diagnostics.runs.processes import ProcessId, identify, is_alive
 from diagnostics.runs.stop import send_signal, stop_run
-from tests.runs.standins import Standins, as_nobody, kill, wait_until
+from tests.runs.standins import as_nobody, kill, wait_until
 
 TRAIN = ("llamafactory-cli", "train", "train.yaml")
 TORCHRUN = {"FORCE_TORCHRUN": "1", "NPROC_PER_NODE": "2"}
-
-
-@pytest.fixture
-def standins(tmp_path: Path) -> Iterator[Standins]:
-    made = Standins(tmp_path)
-    yield made
-    made.close()
 
 
 def sent(outcome) -> list[tuple[int, str]]:

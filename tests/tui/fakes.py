@@ -196,6 +196,9 @@ def dead_update(of: Run | None = None, *fixes: Fix) -> MonitorUpdate:
     )
 
 
+NOT_JUDGED = (Blind("run.killed", ("exit",)), Blind("slow.throttled", ("gpu",)))
+
+
 def live_update(of: Run | None = None, count: int = 120, **kinds: object) -> MonitorUpdate:
     """A second attempt that passed where the first died, and goes on."""
     snapshot = snapshot_of(
@@ -215,7 +218,9 @@ def live_update(of: Run | None = None, count: int = 120, **kinds: object) -> Mon
         "at": START + 60 + count * 1.25,
         "run": of or run(),
         "snapshot": snapshot,
-        "diagnosis": Diagnosis((), (Blind("host_shm.bus_error", ("exit",)),)),
+        "diagnosis": Diagnosis(
+            (), (Blind("run.killed", ("exit",)), Blind("slow.throttled", ("gpu",)))
+        ),
         "status": RunStatus.RUNNING,
         "attempts": (first, second),
         "previous": first,

@@ -2,8 +2,8 @@ import threading
 from pathlib import Path
 
 from diagnostics.errors import RunError
+from tests.tui.dashboard_pilot import painted, settled
 from tests.tui.fakes import FakeServices, dead_update, live_update, run
-from tests.tui.test_dashboard import painted, settled
 from tui.app import LlamavetApp
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from diagnostics.findings import Diagnosis, Finding, Fix, Language, Safety, Severity
+from diagnostics.report.words import SEVERITIES
 from tui import words
 from tui.widgets.cells import Line, Role, cut, cut_line, inert, rule, wrap
 from tui.words import say
@@ -69,7 +70,7 @@ def findings_lines(
 def finding_title(finding: Finding, width: int, language: Language) -> Line:
     """Return a finding's severity, as a mark and a word, and its title."""
     role = SEVERITY_ROLES[finding.severity]
-    word = words.SEVERITIES[finding.severity].to(language)
+    word = SEVERITIES[finding.severity].to(language)
     mark = words.SEVERITY_MARKS[finding.severity]
     title = (inert(finding.title.to(language)), Role.STRONG)
     return cut_line(((f"{mark} {word}  ", role), title), width)
