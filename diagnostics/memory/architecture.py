@@ -1,0 +1,78 @@
+"""Owns what a language model is made of: the sizes that decide its memory.
+
+Sizes are those of Hugging Face's `config.json`; nothing is read here.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Confidence(StrEnum):
+    """How far a prediction, or what it rests on, can be trusted."""
+
+    HIGH = "high"
+    MEDIUM = "medium"
+    LOW = "low"
+
+
+@dataclass(frozen=True, slots=True)
+class Linear:
+    """One linear layer: `name` as in the model's code, in `group` "attention" or "mlp"."""
+
+    name: str
+    inputs: int
+    outputs: int
+    bias: bool = False
+    group: str = "mlp"
+
+    @property
+    def weights(self) -> int:
+        """Number of weights, the bias not counted."""
+        return self.inputs * self.outputs
+
+
+@dataclass(frozen=True, slots=True)
+class Experts:
+    """A mixture of experts, per layer."""
+
+    count: int
+    per_token: int
+    intermediate_size: int
+    shared_intermediate_size: int = 0
+    """Width of what every token goes through beside the routed experts."""
+    dense_layers: int = 0
+    """Layers, of the model's, that have one common MLP instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """A decoder's sizes. Counts are of elements, not of bytes."""
+
+    model_type: str
+    hidden_size: int
+    intermediate_size: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    vocab_size: int
+    tied_embeddings: bool = False
+    attention_bias: bool = False
+    """Whether q, k and v have biases."""
+    qk_norm: bool = False
+    gated_mlp: bool = True
+    norms_per_layer: int = 2
+    linears: tuple[Linear, ...] = ()
+    """The linear layers of one decoder layer, named as in the model's code."""
+    experts: Experts | None = None
+    tower_params: int = 0
+    """Parameters beside the decoder: a vision or audio tower and its projector."""
+    weight_bytes: int = 2
+    """Bytes of one weight in the checkpoint: 4 where it is stored in float32."""
+    known_params: int | None = None
+    """All parameters as counted in the checkpoint's own headers."""
+    source: str = ""
+    """Where it is from: a path, "table", or a name."""
+    confidence: Confidence = Confidence.HIGH
+    remarks: tuple[str, ...] = field(default=())
+    """What was assumed, in words."""

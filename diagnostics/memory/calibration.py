@@ -1,0 +1,75 @@
+"""Owns what a watched run teaches: its measured peak corrects the next prediction of the same run.
+
+A measurement is the peak that NVML, RECORD_VRAM or an out-of-memory message gave. What was
+measured of one workload says how far the closed form was off; the same factor is applied to the
+next one. An out-of-memory only gives a floor: what was needed is more than what it says.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+_SANE = (0.5, 2.0)
+"""A factor beyond these is not a correction but another run, or another process's memory."""
+
+
+class Measure(StrEnum):
+    """Where a measured peak is from."""
+
+    ALLOCATED = "allocated"
+    """`vram_allocated` of RECORD_VRAM: PyTorch's own peak."""
+    RESERVED = "reserved"
+    DEVICE = "device"
+    """NVML's figure for the process or the card."""
+    FLOOR = "floor"
+    """What an out-of-memory message says was allocated, with what it asked for: at least that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """A correction: predictions are multiplied by `factor`."""
+
+    factor: float
+    measured_gib: float
+    predicted_gib: float
+    measure: Measure
+
+    def corrected(self, allocated_gib: float) -> float:
+        """Return a prediction as this run's measurement corrects it."""
+        return allocated_gib * self.factor
+
+    @property
+    def text(self) -> str:
+        """Say what was corrected by what."""
+        return (
+            f"corrected by x{self.factor:.3f}: the last attempt was measured at"
+            f" {self.measured_gib:.2f} GiB ({self.measure.value}),"
+            f" predicted at {self.predicted_gib:.2f}"
+        )
+
+
+def calibrate(
+    measured_gib: float,
+    predicted_gib: float,
+    measure: Measure,
+    *,
+    reserved_ratio: float = 1.10,
+    context_gib: float = 0.6,
+) -> Calibration | None:
+    """Return the correction that a measurement of the same workload gives; None where none.
+
+    `predicted_gib` is the predicted allocated peak of what was measured. A floor corrects only
+    upwards: a run that failed at 20 GiB may have needed any more than that.
+    """
+    if not (measured_gib > 0 and predicted_gib > 0):
+        return None
+    allocated = measured_gib
+    if measure is Measure.RESERVED:
+        allocated = measured_gib / reserved_ratio
+    elif measure is Measure.DEVICE:
+        allocated = (measured_gib - context_gib) / reserved_ratio
+    factor = allocated / predicted_gib
+    if measure is Measure.FLOOR and factor <= 1.0:
+        return None
+    if not _SANE[0] <= factor <= _SANE[1]:
+        return None
+    return Calibration(factor, measured_gib, predicted_gib, measure)
