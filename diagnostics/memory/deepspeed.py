@@ -43,3 +43,8 @@ def _elements(value: object, default: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return default
     return int(value) if 0 <= value <= _MAX_ELEMENTS else default
+
+
+def is_deepspeed(value: Mapping[str, object]) -> bool:
+    """Tell whether a JSON object looks like a DeepSpeed config."""
+    return "zero_optimization" in value or "train_micro_batch_size_per_gpu" in value

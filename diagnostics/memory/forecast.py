@@ -7,7 +7,7 @@ from diagnostics.memory.architecture import Architecture, Confidence
 from diagnostics.memory.calibration import Calibration
 from diagnostics.memory.estimate import GIB, Peak, Phase, Terms, predict
 from diagnostics.memory.rules_of_thumb import RulesOfThumb, rules_of_thumb
-from diagnostics.memory.verdict import CONTEXT_GIB, Verdict, verdict_of
+from diagnostics.memory.verdict import CONTEXT_GIB, HOST_BASE_GIB, Verdict, verdict_of
 from diagnostics.memory.workload import Attention, Workload
 
 SPREAD = {Confidence.HIGH: 0.03, Confidence.MEDIUM: 0.12, Confidence.LOW: 0.35}
@@ -101,14 +101,17 @@ def _told(one: Forecast, *, reserved_gib: float | None = None) -> Forecast:
     """Work out what follows from the allocated peak."""
     allocated, spread = one.allocated_gib, SPREAD[one.confidence]
     ratio = _RESERVED.get(one.work.attention, _RESERVED_DEFAULT)
+    context = CONTEXT_GIB
+    if one.work.on_cpu:
+        ratio, context = 1.0, HOST_BASE_GIB  # malloc gives large blocks back at once
     reserved = allocated * ratio if reserved_gib is None else reserved_gib
     return replace(
         one,
         reserved_gib=reserved,
-        device_gib=reserved + CONTEXT_GIB,
-        low_gib=allocated * (1 - spread) + CONTEXT_GIB / 2,
-        high_gib=reserved * (1 + spread) + CONTEXT_GIB,
-        verdict=verdict_of(allocated, one.capacity_gib, spread=spread),
+        device_gib=reserved + context,
+        low_gib=allocated * (1 - spread) + context / 2,
+        high_gib=reserved * (1 + spread) + context,
+        verdict=verdict_of(allocated, one.capacity_gib, spread=spread, context_gib=context),
     )
 
 

@@ -92,6 +92,7 @@ def workload_of(
         upcast_layernorm=read.flag("upcast_layernorm"),
         upcast_lm_head=read.flag("upcast_lmhead_output"),
         train_tower=not read.flag("freeze_vision_tower", default=True),
+        on_cpu=read.flag("use_cpu"),
         assumptions=tuple(read.assumptions),
     )
 

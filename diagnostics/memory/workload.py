@@ -129,5 +129,7 @@ class Workload:
     upcast_lm_head: bool = False
     train_tower: bool = False
     """Whether a vision tower trains."""
+    on_cpu: bool = False
+    """Whether it trains in host memory (`use_cpu`)."""
     assumptions: tuple[str, ...] = ()
     """What was taken where the config is silent, in words."""
