@@ -93,6 +93,12 @@ class Block:
             self._windows[start, end] = window
         return window
 
+    def windows(self, ends: Sequence[int], after: int = 0) -> Iterator[Window]:
+        """Yield the lines of some places, each once, with at least so much of what follows."""
+        for start, end in self.lines(ends):
+            stop = self.line_end(min(end + after, len(self.data))) if after else end
+            yield self.window(start, stop)
+
     def leads(self, start: int) -> bool:
         """Whether what stands before metrics in their line may do so."""
         return is_lead_of_metrics(self.data[self.line_start(start) : start])
