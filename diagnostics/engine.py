@@ -4,12 +4,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from diagnostics.conditions import Verdict, evaluate
-from diagnostics.findings import Blind, Diagnosis, Finding, Severity
+from diagnostics.findings import Blind, Diagnosis, Finding, Fix, Severity
 from diagnostics.fixes import NO_TEXT, work_out
 from diagnostics.phrases import filled, joined
 from diagnostics.rule_reader import Rule
 from diagnostics.signals import Context
 from diagnostics.signals.errors import error_chain, error_evidence
+
+_ABOUT_MEMORY = ("gpu_oom.", "host_oom.alloc")
+"""Findings whose fixes are there to make the training fit."""
+_NO_TRAINING = ("gpu_oom.export", "export.")
+"""Findings of a merge or an export: a training's memory says nothing of them."""
 
 
 def diagnose(rules: Iterable[Rule], context: Context) -> Diagnosis:
@@ -27,7 +32,7 @@ def diagnose(rules: Iterable[Rule], context: Context) -> Diagnosis:
             met.append((rule, verdict))
         elif verdict.truth is None:
             blind.append(Blind(rule.id, verdict.missing))
-    findings = [_finding(rule, verdict, context) for rule, verdict in _told(met)]
+    findings = [finding_of(rule, verdict, context) for rule, verdict in _told(met)]
     return Diagnosis(tuple(_ranked(findings, [rule for rule, _ in met], context)), tuple(blind))
 
 
@@ -56,7 +61,7 @@ def _ranked(findings: list[Finding], rules: list[Rule], context: Context) -> lis
     found = sorted(findings, key=order)
     causes = {
         finding.id: next(
-            (one.id for one in found if _explains(explains[one.id], finding.id, one.id)), None
+            (one.id for one in found if covers(explains[one.id], finding.id, one.id)), None
         )
         for finding in found
     }
@@ -86,8 +91,8 @@ def _first_cause(rule_id: str, causes: Mapping[str, str | None]) -> str:
     return seen[-1]
 
 
-def _explains(covered: tuple[str, ...], rule_id: str, own: str) -> bool:
-    """Whether a rule's `explains` covers an id: by itself, or by its family as "loss.*"."""
+def covers(covered: tuple[str, ...], rule_id: str, own: str) -> bool:
+    """Tell whether a rule's `explains` covers an id: by itself, or by its family as "loss.*"."""
     if rule_id == own:
         return False
     return any(
@@ -105,9 +110,9 @@ def _given(context: Context) -> frozenset[str]:
     return frozenset(name for name, value in given.items() if value is not None)
 
 
-def _finding(rule: Rule, verdict: Verdict, context: Context) -> Finding:
+def finding_of(rule: Rule, verdict: Verdict, context: Context) -> Finding:
+    """Return what a rule says, with what showed it and what helps."""
     captures = verdict.captures
-    fixes = (work_out(fix, context, captures) for fix in rule.fixes)
     return Finding(
         id=rule.id,
         severity=rule.severity,
@@ -115,5 +120,15 @@ def _finding(rule: Rule, verdict: Verdict, context: Context) -> Finding:
         cause=joined([filled(one, context, captures) for one in rule.cause]),
         evidence=verdict.evidence,
         to_be_sure=filled(rule.to_be_sure, context, captures) or NO_TEXT,
-        fixes=tuple(fix for fix in fixes if fix is not None),
+        fixes=_fixes(rule, context, captures),
     )
+
+
+def _fixes(rule: Rule, context: Context, captures: Mapping[str, str]) -> tuple[Fix, ...]:
+    if context.memory is None or rule.id.startswith(_NO_TRAINING):
+        made = (work_out(fix, context, captures) for fix in rule.fixes)
+        return tuple(fix for fix in made if fix is not None)
+    from diagnostics.outlook import with_outlook  # noqa: PLC0415 - most runs need no prediction
+
+    cures_memory = rule.id.startswith(_ABOUT_MEMORY)
+    return with_outlook(rule.fixes, context, captures, cures_memory=cures_memory)

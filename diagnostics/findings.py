@@ -65,6 +65,22 @@ class KeyChange:
 
 
 @dataclass(frozen=True, slots=True)
+class Prediction:
+    """What a fix does to one GPU's memory: what is needed before and after it, in GiB.
+
+    "Needed" is the allocated peak with kernels' workspaces and the CUDA context: what a card must
+    have. `verdict` is "fits", "tight", "does_not_fit" or "unknown".
+    """
+
+    before_gib: float
+    peak_gib: float
+    capacity_gib: float | None
+    verdict: str
+    confidence: str
+    method: str
+
+
+@dataclass(frozen=True, slots=True)
 class Fix:
     """One remedy, worked out for the run's own config."""
 
@@ -77,6 +93,8 @@ class Fix:
     env: Mapping[str, str] = field(default_factory=dict)
     caveat: Text = field(default_factory=lambda: Text("", ""))
     """What could not be checked: "needs bitsandbytes; could not tell whether it is installed"."""
+    predicted: Prediction | None = None
+    """What it does to memory, where that can be told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +104,8 @@ class Evidence:
     source: str
     line: int | None
     text: str
+    column: int | None = None
+    """1-based, where it is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +123,18 @@ class Finding:
     """What to look at or try, so that no doubt is left; empty where nothing is said."""
     consequences: tuple["Finding", ...] = ()
     """What only followed from it: told under it, not beside it."""
+
+    @property
+    def best_fix(self) -> Fix | None:
+        """The fix to try first: the first of the safest that acts and is not known to fail."""
+        return max(self.fixes, key=_promise, default=None)
+
+
+def _promise(fix: Fix) -> tuple[bool, Safety, bool, bool, bool]:
+    acts = fix.safety > Safety.MANUAL
+    fails = fix.predicted is not None and fix.predicted.verdict == "does_not_fit"
+    fits = fix.predicted is not None and fix.predicted.verdict == "fits"
+    return (acts and not fails, fix.safety, fits, not fix.caveat.en, bool(fix.changes or fix.env))
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from diagnostics.engine import diagnose
 from diagnostics.findings import Diagnosis
 from diagnostics.history import History, Snapshot
+from diagnostics.memory.facts import MemoryFacts
 from diagnostics.monitor_update import MonitorUpdate
 from diagnostics.observations import Observation, SourceFault
 from diagnostics.ruleset import RuleSet
@@ -37,6 +38,8 @@ class Watcher:
     fast: Sequence[Source]
     slow: Sequence[Source] = ()
     packages: Mapping[str, bool] = field(default_factory=dict)
+    memory: MemoryFacts | None = None
+    """What predicts the training's memory."""
     data: DataLook | None = None
     """A look at the data files, begun once the first update is out."""
     attempts: Sequence[Attempt] = ()
@@ -83,6 +86,7 @@ class Watcher:
             config=self.run.config,
             environ=self.run.launch.environ if self.run.launch is not None else {},
             packages=self.packages,
+            memory=self.memory,
             closed=status is not RunStatus.RUNNING,
             datasets=self.data.reports if self.data is not None else None,
         )

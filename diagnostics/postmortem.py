@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -12,6 +12,7 @@ from diagnostics.engine import diagnose
 from diagnostics.errors import RunError
 from diagnostics.findings import Diagnosis
 from diagnostics.history import History, Snapshot
+from diagnostics.memory.keys import MEMORY_KEYS
 from diagnostics.observations import Missing, Observation, Phase
 from diagnostics.report.model import Report, RunFacts
 from diagnostics.report.pace import step_times
@@ -27,7 +28,8 @@ from diagnostics.sources.trainer_log import TrainerLog
 from diagnostics.sources.trainer_state import read_trainer_state
 from diagnostics.status import RunStatus, ended_status, status_of_log
 
-if TYPE_CHECKING:  # importing it takes longer than reading a small run
+if TYPE_CHECKING:  # importing these takes longer than reading a small run
+    from diagnostics.memory.facts import MemoryFacts
     from diagnostics.runs.model import Run
 
 _BEFORE_TRAINING = frozenset({Phase.STARTING, Phase.PREPROCESSING, Phase.LOADING})
@@ -220,7 +222,29 @@ def _judge(left: Remains, folder: Path | None, snapshot: Snapshot, rules: RuleSe
         step=snapshot.step,
         total_steps=snapshot.total_steps,
     )
-    return PostMortem(left, facts, snapshot, diagnose(rules.rules, context))
+    diagnosis = diagnose(rules.rules, context)
+    if _changes_memory(diagnosis) and (memory := _memory(left)) is not None:
+        diagnosis = diagnose(rules.rules, replace(context, memory=memory, memo={}))
+    return PostMortem(left, facts, snapshot, diagnosis)
+
+
+def _changes_memory(diagnosis: Diagnosis) -> bool:
+    """Tell whether a fix is worth a prediction: gathering what that takes is not free."""
+    return any(
+        change.key in MEMORY_KEYS
+        for finding in diagnosis.findings
+        for fix in finding.fixes
+        for change in fix.changes
+    )
+
+
+def _memory(left: Remains) -> "MemoryFacts | None":
+    """Gather what predicts the training's memory; the GPUs here are not the run's."""
+    if left.config is None:
+        return None
+    from diagnostics.runs.forecasting import Devices, gather_facts  # noqa: PLC0415 - rarely needed
+
+    return gather_facts(left.config, left.cwd, left.environ, devices=Devices(1, None))
 
 
 def _data(left: Remains) -> tuple[DatasetReport, ...] | None:

@@ -29,7 +29,7 @@ def told(diagnosis: Diagnosis) -> list[tuple[object, ...]]:
             one.severity,
             one.primary,
             [(item.source, item.line) for item in one.evidence],
-            [(fix.id, fix.changes) for fix in one.fixes],
+            [(fix.id, fix.changes, fix.predicted) for fix in one.fixes],
             sorted(under.id for under in one.consequences),
         )
         for one in diagnosis.findings
@@ -66,7 +66,13 @@ def watched(run: Run, sizes: list[int], folder: Path) -> Diagnosis:
             for seen in source.poll(now):
                 history.add(seen)
     watcher.close()
-    context = Context(history.snapshot(), run.config, packages=watcher.packages, closed=True)
+    context = Context(
+        history.snapshot(),
+        run.config,
+        packages=watcher.packages,
+        memory=watcher.memory,
+        closed=True,
+    )
     return diagnose(RULES.rules, context)
 
 

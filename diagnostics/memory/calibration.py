@@ -8,6 +8,8 @@ next one. An out-of-memory only gives a floor: what was needed is more than what
 from dataclasses import dataclass
 from enum import StrEnum
 
+from diagnostics.findings import Text
+
 _SANE = (0.5, 2.0)
 """A factor beyond these is not a correction but another run, or another process's memory."""
 
@@ -38,12 +40,15 @@ class Calibration:
         return allocated_gib * self.factor
 
     @property
-    def text(self) -> str:
+    def text(self) -> Text:
         """Say what was corrected by what."""
-        return (
-            f"corrected by x{self.factor:.3f}: the last attempt was measured at"
-            f" {self.measured_gib:.2f} GiB ({self.measure.value}),"
-            f" predicted at {self.predicted_gib:.2f}"
+        figures = f"x{self.factor:.3f}", f"{self.measured_gib:.2f}", f"{self.predicted_gib:.2f}"
+        factor, measured, predicted = figures
+        return Text(
+            f"corrected by {factor}: an attempt of this run was measured at {measured} GiB"
+            f" ({self.measure.value}), predicted at {predicted}",
+            f"按 {factor} 修正：本次训练的一次尝试实测 {measured} GiB"
+            f"（{self.measure.value}），预测 {predicted}",
         )
 
 

@@ -6,7 +6,9 @@ their sources are in docs/memory.md.
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 
+from diagnostics.findings import Text
 from diagnostics.memory.architecture import Architecture
 from diagnostics.memory.counting import Counts
 from diagnostics.memory.layer import LayerKind, decoder_layer, residual_bytes
@@ -61,7 +63,7 @@ class Peak:
     phases: dict[Phase, Terms]
     trainable_params: int
     total_params: int
-    remarks: tuple[str, ...] = field(default=())
+    remarks: tuple[Text, ...] = field(default=())
 
     @property
     def phase(self) -> Phase:
@@ -79,6 +81,7 @@ class Peak:
         return self.terms.total / GIB
 
 
+@lru_cache(maxsize=512)
 def predict(model: Architecture, work: Workload) -> Peak:
     """Work out the peak of one GPU."""
     counts = Counts(model, work)

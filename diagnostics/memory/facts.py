@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from diagnostics.config.effective import EffectiveConfig
 from diagnostics.errors import LlamavetError
+from diagnostics.findings import Text
 from diagnostics.memory.architecture import Architecture
 from diagnostics.memory.calibration import Calibration
 from diagnostics.memory.forecast import Forecast, forecast
@@ -22,7 +23,7 @@ class MemoryFacts:
     quantized: Quantization | None = None
     """How the checkpoint itself is quantized already."""
     gpus: int = 1
-    """How many GPUs the training uses."""
+    """How many GPUs the training uses; 1 where that is not known."""
     capacity_gib: float | None = None
     device_name: str = ""
     no_gpu: str = ""
@@ -33,6 +34,8 @@ class MemoryFacts:
     """DeepSpeed configs that could be read, by the path that a config names."""
     longest_tokens: int | None = None
     calibration: Calibration | None = None
+    anchored: bool = False
+    """Whether this training was seen to run out of this memory."""
 
 
 def workload_from(config: EffectiveConfig, facts: MemoryFacts) -> Workload:
@@ -42,7 +45,7 @@ def workload_from(config: EffectiveConfig, facts: MemoryFacts) -> Workload:
         ConfigError: a value that decides memory has no meaning.
     """
     named = config.value("deepspeed")
-    notes: tuple[str, ...] = ()
+    notes: tuple[Text, ...] = ()
     deepspeed: Mapping[str, object] | None = None
     if isinstance(named, Mapping):
         deepspeed = {str(key): value for key, value in named.items()}
@@ -72,10 +75,16 @@ def forecast_config(config: EffectiveConfig, facts: MemoryFacts) -> Forecast:
         )
     work = workload_from(config, facts)
     capacity = facts.host_gib if work.on_cpu else facts.capacity_gib
-    return forecast(facts.model, work, capacity_gib=capacity, calibration=facts.calibration)
+    return forecast(
+        facts.model,
+        work,
+        capacity_gib=capacity,
+        calibration=facts.calibration,
+        anchored=facts.anchored,
+    )
 
 
-def _by_name(path: str) -> tuple[Mapping[str, object], str]:
+def _by_name(path: str) -> tuple[Mapping[str, object], Text]:
     """Take a DeepSpeed config that is not there for what its name says (ds_z3_offload ...)."""
     name = path.rsplit("/", 1)[-1].lower()
     stage = next((number for number in (3, 2, 1, 0) if f"z{number}" in name), None)
@@ -86,4 +95,7 @@ def _by_name(path: str) -> tuple[Mapping[str, object], str]:
         zero["offload_optimizer"] = {"device": "cpu"}
         if stage == 3:  # noqa: PLR2004
             zero["offload_param"] = {"device": "cpu"}
-    return {"zero_optimization": zero}, f"{path} could not be read: taken as ZeRO-{stage}"
+    return {"zero_optimization": zero}, Text(
+        f"{path} could not be read: taken as ZeRO-{stage}",
+        f"{path} 无法读取：按 ZeRO-{stage} 计算",
+    )

@@ -3,15 +3,18 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from diagnostics.findings import Language, Text
 from diagnostics.memory.architecture import Architecture, Confidence
 from diagnostics.memory.calibration import Calibration
 from diagnostics.memory.estimate import GIB, Peak, Phase, Terms, predict
 from diagnostics.memory.rules_of_thumb import RulesOfThumb, rules_of_thumb
-from diagnostics.memory.verdict import CONTEXT_GIB, HOST_BASE_GIB, Verdict, verdict_of
+from diagnostics.memory.verdict import CONTEXT_GIB, HOST_BASE_GIB, WORKSPACE, Verdict, verdict_of
 from diagnostics.memory.workload import Attention, Workload
 
 SPREAD = {Confidence.HIGH: 0.03, Confidence.MEDIUM: 0.12, Confidence.LOW: 0.35}
 """Relative error of the allocated peak: measured where confidence is high, else set by care."""
+ANCHORED_SPREAD = {Confidence.HIGH: 0.02, Confidence.MEDIUM: 0.05, Confidence.LOW: 0.10}
+"""The same for a change of a run that is seen not to fit: what it needed is a fixed point."""
 _RESERVED = {Attention.EAGER: 1.17}
 _RESERVED_DEFAULT = 1.10
 """Reserved over allocated memory: the medians of 59 runs (fitcheck-llm 0.3.1, a T4)."""
@@ -34,8 +37,16 @@ class Forecast:
     confidence: Confidence
     method: str
     """"closed_form", "simulated" or "calibrated"."""
-    assumptions: tuple[str, ...]
+    assumptions: tuple[Text, ...]
     rules: RulesOfThumb
+    anchored: bool = False
+
+    @property
+    def needed_gib(self) -> float:
+        """What a card must have: the allocated peak, workspaces and the context."""
+        if self.work.on_cpu:
+            return self.allocated_gib + HOST_BASE_GIB
+        return self.allocated_gib * WORKSPACE + CONTEXT_GIB
 
     @property
     def phase(self) -> Phase:
@@ -54,12 +65,18 @@ def forecast(
     *,
     capacity_gib: float | None = None,
     calibration: Calibration | None = None,
+    anchored: bool = False,
 ) -> Forecast:
-    """Predict one GPU's peak and judge it against the GPU's size."""
+    """Predict one GPU's peak and judge it against the GPU's size.
+
+    `anchored` tells that the same training was seen to run out of memory: a change of it is
+    judged by how it differs.
+    """
     peak = predict(model, work)
+    remarks = tuple(Text(remark, "") for remark in model.remarks)
     confidence = confidence_of(model, work)
     allocated, method = peak.allocated_gib, "closed_form"
-    notes: tuple[str, ...] = ()
+    notes: tuple[Text, ...] = ()
     if calibration is not None:
         allocated, method = calibration.corrected(allocated), "calibrated"
         notes = (calibration.text,)
@@ -77,14 +94,15 @@ def forecast(
             verdict=Verdict.UNKNOWN,
             confidence=confidence,
             method=method,
-            assumptions=(*notes, *work.assumptions, *model.remarks, *peak.remarks),
+            assumptions=(*notes, *work.assumptions, *remarks, *peak.remarks),
             rules=rules_of_thumb(work, peak.total_params),
+            anchored=anchored,
         )
     )
 
 
 def with_simulated(
-    told: Forecast, allocated_gib: float, reserved_gib: float | None, notes: tuple[str, ...] = ()
+    told: Forecast, allocated_gib: float, reserved_gib: float | None, notes: tuple[Text, ...] = ()
 ) -> Forecast:
     """Return the forecast with the peak that an exact simulation found."""
     exact = replace(
@@ -99,7 +117,8 @@ def with_simulated(
 
 def _told(one: Forecast, *, reserved_gib: float | None = None) -> Forecast:
     """Work out what follows from the allocated peak."""
-    allocated, spread = one.allocated_gib, SPREAD[one.confidence]
+    allocated = one.allocated_gib
+    spread = (ANCHORED_SPREAD if one.anchored else SPREAD)[one.confidence]
     ratio = _RESERVED.get(one.work.attention, _RESERVED_DEFAULT)
     context = CONTEXT_GIB
     if one.work.on_cpu:
@@ -131,7 +150,7 @@ def confidence_of(model: Architecture, work: Workload) -> Confidence:
     return max(worst, key=order.index)
 
 
-def as_json(told: Forecast) -> Mapping[str, object]:
+def as_json(told: Forecast, language: Language = Language.EN) -> Mapping[str, object]:
     """Return the forecast as other programs read it: sizes in GiB of one GPU."""
     terms = told.terms
     return {
@@ -152,7 +171,7 @@ def as_json(told: Forecast) -> Mapping[str, object]:
         "verdict": told.verdict.value,
         "confidence": told.confidence.value,
         "method": told.method,
-        "assumptions": list(told.assumptions),
+        "assumptions": [text.to(language) for text in told.assumptions],
         "rule_of_thumb_gib": {
             "article": told.rules.article_gib,
             "llamafactory_readme": told.rules.llamafactory_readme_gib,

@@ -7,11 +7,16 @@ factors), and the papers of GaLore, APOLLO and BAdam.
 
 from dataclasses import dataclass
 
+from diagnostics.findings import Text
 from diagnostics.memory.counting import ADAM_BLOCK, Counts
 from diagnostics.memory.workload import Optimizer, Workload
 
 FLOAT32 = 4
 _EIGHT_BIT_STATE = 1 + FLOAT32 / ADAM_BLOCK
+_PAGED = Text(
+    "paged optimizer states can move to host memory: the peak may be lower",
+    "分页优化器状态可移到主机内存：峰值可能更低",
+)
 _ONE_STATE = ("sgd", "lion", "rmsprop", "adagrad", "muon")
 
 
@@ -21,7 +26,7 @@ class OptimizerMemory:
 
     states: float
     step: float
-    remark: str = ""
+    remark: Text | None = None
 
 
 def optimizer_memory(counts: Counts, trainable: int) -> OptimizerMemory:
@@ -37,7 +42,7 @@ def _named(name: str, work: Workload, trainable: int, *, largest: int) -> Optimi
     width = work.trainable_bytes
     if "8bit" in name:
         states = 1 if name.startswith(("lion", "paged_lion", "rmsprop")) else 2
-        remark = "its states can move to host memory" if name.startswith("paged") else ""
+        remark = _PAGED if name.startswith("paged") else None
         return OptimizerMemory(states * _EIGHT_BIT_STATE * trainable, 0.0, remark)
     if "4bit" in name:
         return OptimizerMemory(2 * 0.53 * trainable, 0.0)
@@ -52,7 +57,7 @@ def _named(name: str, work: Workload, trainable: int, *, largest: int) -> Optimi
     wide = FLOAT32 if "32bit" in name else width
     # `foreach` works on lists: the square roots of all second moments are there at once.
     listed = name in {"adamw_torch", "adagrad", "rmsprop"}
-    remark = "its states can move to host memory" if name.startswith("paged") else ""
+    remark = _PAGED if name.startswith("paged") else None
     return OptimizerMemory(
         float(states * wide * trainable), float(width * trainable) if listed else 0.0, remark
     )
@@ -63,7 +68,11 @@ def _variant(counts: Counts, optimizer: Optimizer, trainable: int) -> OptimizerM
     width = work.trainable_bytes
     if optimizer.variant == "badam":
         block = max(counts.layer, 1)
-        return OptimizerMemory(3.0 * FLOAT32 * block, float(FLOAT32 * block), "one block at a time")
+        return OptimizerMemory(
+            3.0 * FLOAT32 * block,
+            float(FLOAT32 * block),
+            Text("BAdam: one block trains at a time", "BAdam：每次训练一个块"),
+        )
     if optimizer.variant == "adam_mini":
         return OptimizerMemory(float(width * trainable), float(width * trainable))
     if optimizer.variant == "muon":
@@ -76,7 +85,11 @@ def _variant(counts: Counts, optimizer: Optimizer, trainable: int) -> OptimizerM
     plain = trainable - model.layers * sum(item.weights for item in model.linears)
     each = _EIGHT_BIT_STATE if "8bit" in optimizer.name else float(width)
     states = each * (low_rank + 2 * max(0, plain))
-    return OptimizerMemory(states, float(width * _largest(counts)), "low-rank states")
+    return OptimizerMemory(
+        states,
+        float(width * _largest(counts)),
+        Text(f"{optimizer.variant}: low-rank states", f"{optimizer.variant}：低秩状态"),
+    )
 
 
 def _largest(counts: Counts) -> int:

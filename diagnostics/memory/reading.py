@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from diagnostics.config.effective import EffectiveConfig
 from diagnostics.errors import ConfigError
+from diagnostics.findings import Text
 from diagnostics.memory.deepspeed import sharding_of
 from diagnostics.memory.workload import (
     Adapter,
@@ -66,7 +67,10 @@ def workload_of(
     batch = read.count("per_device_train_batch_size", 8)
     sequence = _sequence(read, longest_tokens)
     if stage in _PAIRED_STAGES:
-        read.assume(f"stage {stage}: each sample is two sequences")
+        read.assume(
+            f"stage {stage}: each sample is two sequences",
+            f"{stage} 阶段：每个样本是两条序列",
+        )
         batch *= 2
     return Workload(
         stage=stage,
@@ -102,10 +106,10 @@ class _Reader:
 
     def __init__(self, config: EffectiveConfig) -> None:
         self.config = config
-        self.assumptions: list[str] = []
+        self.assumptions: list[Text] = []
 
-    def assume(self, text: str) -> None:
-        self.assumptions.append(text)
+    def assume(self, en: str, zh: str) -> None:
+        self.assumptions.append(Text(en, zh))
 
     def value(self, key: str) -> object:
         return self.config.value(key)
@@ -173,9 +177,15 @@ def _parsed(text: str) -> object:
 def _sequence(read: _Reader, longest_tokens: int | None) -> int:
     cutoff = read.count("cutoff_len", 2048)
     if longest_tokens is not None and 0 < longest_tokens < cutoff and not read.flag("packing"):
-        read.assume(f"the longest sample has {longest_tokens:,} tokens, below cutoff_len")
+        read.assume(
+            f"the longest sample has {longest_tokens:,} tokens, below cutoff_len",
+            f"最长样本 {longest_tokens:,} 个 token，低于 cutoff_len",
+        )
         return longest_tokens
-    read.assume(f"the longest batch fills cutoff_len: {cutoff:,} tokens a sample")
+    read.assume(
+        f"the longest batch fills cutoff_len: {cutoff:,} tokens a sample",
+        f"最长的批次填满 cutoff_len：每个样本 {cutoff:,} 个 token",
+    )
     return cutoff
 
 
@@ -212,7 +222,10 @@ def _quantization(read: _Reader) -> Quantization | None:
     bits = read.number("quantization_bit", 4)
     method = str(read.value("quantization_method") or "bnb").strip().lower()
     if method not in {"bnb", "hqq", "eetq"}:
-        read.assume(f"quantization_method: {method} quantizes nothing (bnb, hqq or eetq do)")
+        read.assume(
+            f"quantization_method: {method[:40]} quantizes nothing (bnb, hqq or eetq do)",
+            f"quantization_method: {method[:40]} 不会量化（bnb、hqq、eetq 才会）",
+        )
         return None
     if bits not in {1, 2, 3, 4, 5, 6, 8}:
         raise read.refusal("quantization_bit", "needs 4 or 8")

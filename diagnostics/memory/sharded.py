@@ -6,6 +6,7 @@ DeepSpeed's stage_1_and_2.py and stage3.py, and its documentation of `zero_optim
 
 from dataclasses import dataclass
 
+from diagnostics.findings import Text
 from diagnostics.memory.counting import Counts
 
 FLOAT32 = 4
@@ -25,7 +26,7 @@ class Share:
     states_scale: float = 1.0
     """0 where the optimizer's states are in host memory."""
     gradient_scale: float = 1.0
-    remarks: tuple[str, ...] = ()
+    remarks: tuple[Text, ...] = ()
 
 
 def share_of(counts: Counts) -> Share:
@@ -52,7 +53,7 @@ def share_of(counts: Counts) -> Share:
             2 * alone.gradients,
             trainable,
             buffers=_NCCL_BYTES,
-            remarks=("DDP: every GPU holds the whole model",),
+            remarks=(Text("DDP: every GPU holds the whole model", "DDP：每块 GPU 都有完整模型"),),
         )
     return alone
 
@@ -68,7 +69,12 @@ def _zero(counts: Counts, alone: Share) -> Share:
     # DeepSpeed trains in half precision and keeps float32 masters of this GPU's part.
     master = 0.0 if host else float(FLOAT32 * each)
     scale = 0.0 if host else FLOAT32 / work.trainable_bytes
-    remarks = (f"ZeRO-{stage} over {gpus} GPU{'s' if gpus > 1 else ''}: an estimate within 20 %",)
+    remarks = (
+        Text(
+            f"ZeRO-{stage} over {gpus} GPU{'s' if gpus > 1 else ''}: an estimate within 20 %",
+            f"ZeRO-{stage}，{gpus} 块 GPU：估计误差 20 % 以内",
+        ),
+    )
     base = counts.base_bytes + (
         alone.weights - counts.base_bytes - work.trainable_bytes * trainable
     )
@@ -115,5 +121,10 @@ def _fsdp(counts: Counts, alone: Share) -> Share:
         -(-counts.trainable // gpus),
         buffers=window + _NCCL_BYTES,
         gradient_scale=1 / gpus,
-        remarks=(f"FSDP over {gpus} GPUs: an estimate within 20 %",),
+        remarks=(
+            Text(
+                f"FSDP over {gpus} GPUs: an estimate within 20 %",
+                f"FSDP，{gpus} 块 GPU：估计误差 20 % 以内",
+            ),
+        ),
     )

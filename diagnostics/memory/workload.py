@@ -6,6 +6,8 @@ A Workload is the config in force, read once; nothing of it is guessed here.
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from diagnostics.findings import Text
+
 
 class Method(StrEnum):
     """Which parameters train."""
@@ -131,5 +133,5 @@ class Workload:
     """Whether a vision tower trains."""
     on_cpu: bool = False
     """Whether it trains in host memory (`use_cpu`)."""
-    assumptions: tuple[str, ...] = ()
+    assumptions: tuple[Text, ...] = ()
     """What was taken where the config is silent, in words."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from diagnostics.config.unset import UNSET
-from diagnostics.findings import Finding, Fix, KeyChange, Language
+from diagnostics.findings import Finding, Fix, KeyChange, Language, Prediction
 from diagnostics.report.model import Remedy, Report
 
 SCHEMA = 1
@@ -63,7 +63,19 @@ def _fix(fix: Fix, language: Language) -> dict[str, Any]:
         "why": fix.why.to(language),
         "changes": [_change(change) for change in fix.changes],
         "env": dict(fix.env),
-        "predicted": None,
+        "predicted": None if fix.predicted is None else _predicted(fix.predicted),
+    }
+
+
+def _predicted(predicted: Prediction) -> dict[str, Any]:
+    capacity = predicted.capacity_gib
+    return {
+        "before_gib": round(predicted.before_gib, 3),
+        "peak_gib": round(predicted.peak_gib, 3),
+        "capacity_gib": None if capacity is None else round(capacity, 3),
+        "verdict": predicted.verdict,
+        "confidence": predicted.confidence,
+        "method": predicted.method,
     }
 
 

@@ -7,11 +7,13 @@ from dataclasses import replace
 
 from diagnostics.demo.gpu import SimulatedGpu
 from diagnostics.errors import RunError, StoreError
+from diagnostics.memory.facts import MemoryFacts
 from diagnostics.monitor import Watcher
 from diagnostics.ruleset import RuleSet, load_rules
 from diagnostics.runs.data_look import data_look
 from diagnostics.runs.discover import RunGroup, find_run, find_runs
 from diagnostics.runs.environment import probe_environment
+from diagnostics.runs.forecasting import Devices, gather_facts
 from diagnostics.runs.launcher import read_handle
 from diagnostics.runs.model import Attempt, Run
 from diagnostics.runs.processes import ProcessId, identify
@@ -66,6 +68,7 @@ def make_watcher(
         fast=fast,
         slow=slow,
         packages=packages_of(run),
+        memory=memory_of(run),
         data=data_look(run),
         attempts=made,
         save=None if read_only or not made else _save,
@@ -97,6 +100,24 @@ def adopted(run: Run) -> Run:
     except StoreError:
         return run
     return replace(run, record=record)
+
+
+def memory_of(run: Run) -> MemoryFacts | None:
+    """Return what predicts a run's memory; None where its config or model is not known.
+
+    The GPUs are left out: what is observed of them comes with the samples. Nothing is predicted
+    for a simulated GPU.
+    """
+    if run.config is None or run.simulated_gpu is not None:
+        return None
+    limit = run.launch.limits.get("data") if run.launch is not None else None
+    return gather_facts(
+        run.config,
+        run.cwd,
+        run.launch.environ if run.launch is not None else {},
+        devices=Devices(1, None),
+        data_limit_bytes=limit[0] if limit is not None else None,
+    )
 
 
 def packages_of(run: Run) -> dict[str, bool]:

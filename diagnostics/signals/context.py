@@ -6,13 +6,16 @@ condition takes as not met. A Missing reading raises no alarm either: it makes t
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from diagnostics.config.effective import EffectiveConfig
 from diagnostics.datasets import DatasetReport
 from diagnostics.findings import Evidence
 from diagnostics.history import Snapshot
 from diagnostics.observations import Missing
+
+if TYPE_CHECKING:  # most runs need no prediction: importing it takes longer than judging them
+    from diagnostics.memory.facts import MemoryFacts
 
 Value: TypeAlias = int | float | str | bool
 T = TypeVar("T")
@@ -32,6 +35,8 @@ class Context:
     """True where the log is complete: a post-mortem, or a run known to have ended."""
     datasets: tuple[DatasetReport, ...] | None = None
     """A look at the training's data files; None where nobody looked."""
+    memory: "MemoryFacts | None" = None
+    """What predicts the training's memory; None where nobody looked."""
     memo: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
     """What was worked out of this context already."""
 
