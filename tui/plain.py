@@ -8,6 +8,7 @@ from diagnostics.monitor import Watcher
 from diagnostics.monitor_update import MonitorUpdate, Proposal
 from diagnostics.observations import Missing
 from diagnostics.report import describe_change
+from diagnostics.report.outlook import memory_line
 from diagnostics.runs.heal import Ended, HealEvent, Treated, until_end
 from diagnostics.runs.model import Attempt, Outcome, Run
 from diagnostics.status import RunStatus
@@ -32,6 +33,8 @@ def asks(question: str) -> bool:
 def show_proposal(proposal: Proposal, language: Language) -> None:
     """Print what would be done, for consent."""
     say(proposal.title.to(language))
+    if proposal.fix is not None and proposal.fix.predicted is not None:
+        say(f"  {memory_line(proposal.fix, language)}")
     if proposal.diff:
         say(proposal.diff.rstrip("\n"))
     for text in proposal.consequences:

@@ -9,6 +9,7 @@ from diagnostics.report import words
 from diagnostics.report.clean import shown, shown_lines
 from diagnostics.report.figures import figures
 from diagnostics.report.model import Remedy, Report, describe_changes
+from diagnostics.report.outlook import memory_line
 from diagnostics.report.summary import (
     capital,
     facts,
@@ -114,6 +115,7 @@ def _remedy(remedy: Remedy, report: Report, language: Language) -> Iterator[str]
         yield from _paragraph(fix.why.to(language))
     if remedy.fault:
         yield from _paragraph(words.NOT_EDITED.to(language).format(reason=remedy.fault))
+    yield from _paragraph(memory_line(fix, language))
     yield from _paragraph(price_line(fix, language))
     yield from _paragraph(fix.caveat.to(language))
     if remedy.diff:
@@ -133,7 +135,9 @@ def _diff_line(line: str) -> str:
 def _fix(fix: Fix, language: Language) -> str:
     safety = words.SAFETIES[fix.safety].to(language)
     line = _text(fix_line(fix, language))
-    return f'<li><span class="safety">{_text(safety)}</span><span>{line}</span></li>'
+    told = memory_line(fix, language)
+    memory = f'<br><span class="memory">{_text(told)}</span>' if told else ""
+    return f'<li><span class="safety">{_text(safety)}</span><span>{line}{memory}</span></li>'
 
 
 def _paragraph(text: str) -> Iterator[str]:

@@ -7,6 +7,7 @@ from diagnostics.findings import Evidence, Finding, Fix, Language, Safety
 from diagnostics.report import words
 from diagnostics.report.clean import shown, shown_lines
 from diagnostics.report.model import Remedy, Report, describe_changes
+from diagnostics.report.outlook import memory_line
 from diagnostics.report.summary import (
     facts,
     fix_line,
@@ -115,6 +116,9 @@ def _remedy(remedy: Remedy, report: Report, language: Language) -> Iterator[str]
     if remedy.fault:
         yield ""
         yield escaped(words.NOT_EDITED.to(language).format(reason=remedy.fault))
+    if fix.predicted is not None:
+        yield ""
+        yield escaped(memory_line(fix, language))
     if price_line(fix, language):
         yield ""
         yield escaped(price_line(fix, language))
@@ -127,4 +131,6 @@ def _remedy(remedy: Remedy, report: Report, language: Language) -> Iterator[str]
 
 
 def _fix(fix: Fix, language: Language) -> str:
-    return f"- {words.SAFETIES[fix.safety].to(language)}: {escaped(fix_line(fix, language))}"
+    line = f"- {words.SAFETIES[fix.safety].to(language)}: {escaped(fix_line(fix, language))}"
+    told = memory_line(fix, language)
+    return f"{line} — {escaped(told)}" if told else line

@@ -24,15 +24,8 @@ def best_fix(diagnosis: Diagnosis) -> tuple[Finding, Fix] | None:
     finding = diagnosis.primary
     if finding is None or not finding.fixes:
         return None
-    return finding, max(finding.fixes, key=lambda fix: (fix.safety, _is_certain(fix), _acts(fix)))
-
-
-def _is_certain(fix: Fix) -> bool:
-    return not fix.caveat.en
-
-
-def _acts(fix: Fix) -> bool:
-    return bool(fix.changes or fix.env)
+    best = finding.best_fix
+    return None if best is None else (finding, best)
 
 
 def work_out_remedy(finding: Finding, fix: Fix, config: EffectiveConfig | None) -> Remedy:

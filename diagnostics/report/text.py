@@ -7,6 +7,7 @@ from diagnostics.report import words
 from diagnostics.report.clean import shown, shown_lines
 from diagnostics.report.layout import WIDTH, between, columns, cut, wrapped
 from diagnostics.report.model import Remedy, Report, describe_changes
+from diagnostics.report.outlook import memory_line
 from diagnostics.report.summary import (
     capital,
     facts,
@@ -96,6 +97,7 @@ def _remedy(remedy: Remedy, report: Report, language: Language) -> Iterator[str]
     if remedy.fault:
         fault = words.NOT_EDITED.to(language).format(reason=shown(remedy.fault))
         yield from wrapped(fault, _INDENT * 2)
+    yield from wrapped(memory_line(fix, language), _INDENT * 2)
     yield from wrapped(price_line(fix, language), _INDENT * 2)
     yield from wrapped(shown(fix.caveat.to(language)), _INDENT * 2)
     if remedy.diff:
@@ -126,6 +128,7 @@ def _fixes(fixes: list[Fix], heading: Text, language: Language) -> Iterator[str]
     for name, fix in zip(names, fixes, strict=True):
         start = f"{_INDENT * 2}{name}{' ' * (room - columns(name))}  "
         yield cut(f"{start}{fix_line(fix, language)}", WIDTH)
+        yield from wrapped(memory_line(fix, language), " " * columns(start))
 
 
 def _hanging(name: str, text: str) -> list[str]:

@@ -103,6 +103,8 @@ def choose(update: MonitorUpdate, least: Safety) -> tuple[Finding, Fix] | None:
             break
         for fix in finding.fixes:
             if fix.safety >= least and (fix.changes or fix.env) and not fix.caveat.en:
+                if fix.predicted is not None and fix.predicted.verdict == "does_not_fit":
+                    continue
                 return finding, fix
     return None
 

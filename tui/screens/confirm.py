@@ -14,12 +14,14 @@ from textual.worker import Worker, WorkerState
 
 from diagnostics.findings import Safety
 from diagnostics.monitor_update import Proposal
+from diagnostics.report.outlook import predicted_line
 from diagnostics.runs.model import Run
 from tui import words
 from tui.messages import TreatmentProgress
 from tui.screens.base import LlamavetScreen
 from tui.widgets.cells import Line, Role, Span, cut_line, inert, rule, wrap
 from tui.widgets.difference import diff_lines
+from tui.widgets.findings import memory_role
 from tui.widgets.panel import Panel
 from tui.words import say
 
@@ -170,6 +172,10 @@ class ConfirmScreen(LlamavetScreen):
             tag: Span = (f"  [{words.SAFETIES[safety].to(self.language)}]", role)
             means: Span = (f"  {words.SAFETY_MEANS[safety].to(self.language)}", Role.DIM)
             lines = [cut_line((*lines[0], tag, means), width)]
+            predicted = proposal.fix.predicted
+            if predicted is not None:
+                told = predicted_line(predicted, self.language)
+                lines.append(((told, memory_role(predicted)),))
         warning = inert(proposal.warning.to(self.language))
         if warning:
             lines += [((row, Role.WARN),) for row in wrap(f"▲ {warning}", width, 4)]

@@ -2,7 +2,16 @@
 
 from collections.abc import Sequence
 
-from diagnostics.findings import Diagnosis, Finding, Fix, Language, Safety, Severity
+from diagnostics.findings import (
+    Diagnosis,
+    Finding,
+    Fix,
+    Language,
+    Prediction,
+    Safety,
+    Severity,
+)
+from diagnostics.report.outlook import memory_line
 from diagnostics.report.words import SEVERITIES
 from tui import words
 from tui.widgets.cells import Line, Role, cut, cut_line, inert, rule, wrap
@@ -25,8 +34,14 @@ def treatable(diagnosis: Diagnosis) -> Finding | None:
 
 
 def first_fix(finding: Finding) -> Fix | None:
-    """Return the fix to offer first: the safest, and of equally safe ones the first."""
-    return max(finding.fixes, key=lambda fix: fix.safety, default=None)
+    """Return the fix to offer first: of those not known to fail the safest, of these the first."""
+    return finding.best_fix
+
+
+def memory_role(predicted: Prediction) -> Role:
+    """Return how a prediction is coloured."""
+    roles = {"fits": Role.GOOD, "tight": Role.WARN, "does_not_fit": Role.BAD}
+    return roles.get(predicted.verdict, Role.DIM)
 
 
 def findings_lines(
@@ -95,6 +110,9 @@ def fix_line(finding: Finding, width: int, language: Language, *, can_fix: bool)
     text = words.ADVICE_LINE if by_hand else words.FIX_LINE
     title = say(text, language, title=inert(fix.title.to(language)))
     tag: Line = ((f"  [{words.SAFETIES[fix.safety].to(language)}]", SAFETY_ROLES[fix.safety]),)
+    if fix.predicted is not None:
+        told = fix.predicted
+        tag = (*tag, (f"  {told.before_gib:.1f} → {told.peak_gib:.1f} GiB", memory_role(told)))
     more = len(finding.fixes) - 1
     if more:
         tag = (*tag, (f"  + {say(words.MORE_FIXES, language, count=more)}", Role.DIM))
@@ -160,6 +178,8 @@ def fix_full(fix: Fix, width: int, language: Language) -> Sequence[Line]:
     head: Line = ((title, Role.STRONG), (f"  [{tag}]", SAFETY_ROLES[fix.safety]))
     means = words.SAFETY_MEANS[fix.safety].to(language)
     lines = [cut_line((*head, (f"  {means}", Role.DIM)), width)]
+    if fix.predicted is not None:
+        lines += _paragraph(memory_line(fix, language), width, memory_role(fix.predicted))
     for text, form in ((fix.why, words.WHY), (fix.price, words.PRICE), (fix.caveat, words.CAVEAT)):
         if text.to(language):
             lines += _paragraph(say(form, language, text=text.to(language)), width, Role.TEXT)

@@ -1,0 +1,217 @@
+"""Owns a memory prediction as lines for a person: the peak, the verdict, where the memory goes."""
+
+from collections.abc import Iterator
+
+from diagnostics.findings import Language, Text
+from diagnostics.memory.architecture import Confidence
+from diagnostics.memory.estimate import GIB, Phase, Terms
+from diagnostics.memory.forecast import Forecast
+from diagnostics.memory.verdict import Verdict
+from diagnostics.memory.workload import Attention, Checkpointing, Method, Workload
+from diagnostics.report.clean import shown
+from diagnostics.report.layout import WIDTH, between, columns, cut, wrapped
+
+VERDICTS = {
+    Verdict.FITS: Text("fits", "放得下"),
+    Verdict.TIGHT: Text("tight", "很紧"),
+    Verdict.DOES_NOT_FIT: Text("DOES NOT FIT", "放不下"),
+    Verdict.UNKNOWN: Text("unknown", "未知"),
+}
+CONFIDENCE = {
+    Confidence.HIGH: Text("high confidence", "可信度高"),
+    Confidence.MEDIUM: Text("medium confidence", "可信度中等"),
+    Confidence.LOW: Text("LOW confidence", "可信度低"),
+}
+PHASES = {
+    Phase.LOAD: Text("load", "加载"),
+    Phase.FORWARD: Text("forward", "前向"),
+    Phase.LOSS: Text("loss", "损失"),
+    Phase.BACKWARD: Text("backward", "反向"),
+    Phase.OPTIMIZER: Text("optimizer", "优化器"),
+    Phase.EVAL: Text("eval", "评估"),
+}
+TERMS = {
+    "weights": Text("weights", "权重"),
+    "gradients": Text("gradients", "梯度"),
+    "optimizer": Text("optimizer states", "优化器状态"),
+    "activations": Text("activations", "激活"),
+    "logits": Text("logits and loss", "logits 与损失"),
+    "other": Text("buffers and copies", "缓冲与副本"),
+}
+METHODS = {
+    Method.FULL: Text("full", "全参数"),
+    Method.FREEZE: Text("freeze", "冻结"),
+    Method.LORA: Text("LoRA", "LoRA"),
+    Method.OFT: Text("OFT", "OFT"),
+}
+_BAR = 40
+_INDENT = "  "
+
+
+def as_text(told: Forecast, name: str, language: Language, *, no_gpu: str = "") -> str:
+    """Return the report of one prediction; `no_gpu` says why no GPU's size is known."""
+    return "\n".join(_lines(told, name, language, no_gpu)) + "\n"
+
+
+def _lines(told: Forecast, name: str, language: Language, no_gpu: str) -> Iterator[str]:
+    verdict = VERDICTS[told.verdict].to(language)
+    yield between(cut(shown(name), WIDTH - columns(verdict) - 2), verdict)
+    yield from wrapped(describe(told, language))
+    yield ""
+    yield from _figures(told, language, no_gpu)
+    yield ""
+    yield from _bars(told.terms, language)
+    yield ""
+    yield from _phases(told, language)
+    yield from _rules(told, language)
+    if told.assumptions:
+        yield ""
+        yield Text("taken as given", "假定").to(language)
+        for text in told.assumptions:
+            yield from wrapped(shown(text.to(language)), _INDENT)
+
+
+def describe(told: Forecast, language: Language) -> str:
+    """Say in a line what is trained, and how."""
+    work, zh = told.work, language is Language.ZH
+    params = f"{told.peak.total_params / 1e9:.2f} B"
+    trained = f"{told.peak.trainable_params / 1e6:,.1f} M"
+    parts = [
+        f"{shown(told.model.model_type)} {params}",
+        method_words(work, language) + (f"（训练 {trained}）" if zh else f" ({trained} train)"),
+        f"{work.batch} x {work.sequence:,} token" + ("" if zh else "s"),
+        _precision(work),
+        _attention(work),
+        _checkpointing(work, language),
+        work.optimizer.variant or work.optimizer.name,
+    ]
+    if work.sharding.gpus > 1:
+        parts.append(f"{work.sharding.gpus} GPU")
+    if work.sharding.zero_stage:
+        parts.append(f"ZeRO-{work.sharding.zero_stage}")
+    return ("，" if zh else ", ").join(part for part in parts if part)
+
+
+def method_words(work: Workload, language: Language) -> str:
+    """Name a method with what distinguishes it: "LoRA rank 8", "QLoRA 4 bit rank 8"."""
+    name = METHODS[work.method].to(language)
+    if work.quantization is not None:
+        name = f"Q{name} {work.quantization.bits} bit"
+    if work.method is Method.LORA and work.adapter is not None:
+        name += f" rank {work.adapter.rank}" + (" DoRA" if work.adapter.dora else "")
+    if work.method is Method.FREEZE and work.frozen is not None:
+        layers = abs(work.frozen.layers)
+        name += f" {layers} 层" if language is Language.ZH else f" {layers} layers"
+    return name
+
+
+def _precision(work: Workload) -> str:
+    if work.autocast:
+        return "bf16/fp16"
+    return "pure bf16" if work.compute_bytes == 2 else "fp32"  # noqa: PLR2004
+
+
+def _attention(work: Workload) -> str:
+    names = {Attention.FLASH: "flash attention", Attention.EAGER: "eager attention"}
+    return " + ".join(
+        part for part in (names.get(work.attention, "sdpa"), "liger" * work.liger) if part
+    )
+
+
+def _checkpointing(work: Workload, language: Language) -> str:
+    texts = {
+        Checkpointing.ON: Text("checkpointing", "梯度检查点"),
+        Checkpointing.OFF: Text("no checkpointing", "无梯度检查点"),
+        Checkpointing.OFFLOADED: Text("checkpointing to the host", "检查点存主机"),
+    }
+    return texts[work.checkpointing].to(language)
+
+
+def _figures(told: Forecast, language: Language, no_gpu: str) -> Iterator[str]:
+    rows = [
+        (
+            Text("peak", "峰值"),
+            f"{told.allocated_gib:.2f} GiB",
+            Text(
+                f"allocated by PyTorch, in the {PHASES[told.phase].en} phase",
+                f"PyTorch 分配，{PHASES[told.phase].zh}阶段",
+            ),
+        ),
+        (
+            Text("on the device", "设备上"),
+            f"{told.device_gib:.2f} GiB",
+            Text(
+                f"with cache and context; {told.low_gib:.1f} to {told.high_gib:.1f},"
+                f" {CONFIDENCE[told.confidence].en}",
+                f"含缓存与上下文；{told.low_gib:.1f} 至 {told.high_gib:.1f}，"
+                f"{CONFIDENCE[told.confidence].zh}",
+            ),
+        ),
+    ]
+    if told.capacity_gib is not None:
+        left = told.capacity_gib - told.device_gib
+        where = Text("host memory", "主机内存") if told.work.on_cpu else Text("GPU", "GPU")
+        rows.append(
+            (
+                where,
+                f"{told.capacity_gib:.2f} GiB",
+                Text(
+                    f"{VERDICTS[told.verdict].en}: "
+                    + (f"{left:.1f} GiB left" if left >= 0 else f"{-left:.1f} GiB short"),
+                    f"{VERDICTS[told.verdict].zh}："
+                    + (f"剩余 {left:.1f} GiB" if left >= 0 else f"差 {-left:.1f} GiB"),
+                ),
+            )
+        )
+    room = max(columns(name.to(language)) for name, _, _ in rows)
+    for name, figure, text in rows:
+        label = name.to(language)
+        yield cut(
+            f"{label}{' ' * (room - columns(label))}  {figure:>11}  {text.to(language)}", WIDTH
+        )
+    if told.capacity_gib is None:
+        why = no_gpu or Text("no GPU is known", "GPU 未知").to(language)
+        advice = Text("; --gpu 24 names one", "；可用 --gpu 24 指定").to(language)
+        yield from wrapped(shown(why) + advice)
+
+
+def _bars(terms: Terms, language: Language) -> Iterator[str]:
+    sizes = {name: getattr(terms, name) / GIB for name in TERMS}
+    most = max(1e-9, *sizes.values())
+    room = max(columns(text.to(language)) for text in TERMS.values())
+    for name, text in TERMS.items():
+        label = text.to(language)
+        bar = "█" * round(_BAR * sizes[name] / most)
+        line = f"{label}{' ' * (room - columns(label))}  {sizes[name]:8.2f}  {bar}"
+        yield line.rstrip()
+
+
+def _phases(told: Forecast, language: Language) -> Iterator[str]:
+    parts = [
+        f"{PHASES[phase].to(language)} {terms.total / GIB:.1f}"
+        for phase, terms in told.peak.phases.items()
+    ]
+    yield from wrapped(
+        Text("by phase: ", "各阶段：").to(language) + "  ".join(parts) + " GiB",
+    )
+
+
+def _rules(told: Forecast, language: Language) -> Iterator[str]:
+    article, readme = told.rules.article_gib, told.rules.llamafactory_readme_gib
+    parts = []
+    if article is not None:
+        parts.append(
+            Text(
+                f"{article:.0f} GiB (parameters x 20/10/6)", f"{article:.0f} GiB（参数量 x20/10/6）"
+            )
+        )
+    if readme is not None:
+        parts.append(
+            Text(
+                f"{readme:.0f} GiB (LLaMA-Factory's README)",
+                f"{readme:.0f} GiB（LLaMA-Factory README）",
+            )
+        )
+    if parts:
+        heading = Text("rules of thumb, over all GPUs: ", "经验法则，全部 GPU 合计：")
+        yield from wrapped(heading.to(language) + ", ".join(part.to(language) for part in parts))
