@@ -45,6 +45,8 @@ class Watcher:
     attempts: Sequence[Attempt] = ()
     save: Callable[[Attempt], None] | None = None
     """Records what came of the present attempt; None for one that is not ours to record."""
+    learn: Callable[[Attempt, Snapshot], None] | None = None
+    """Records what the present attempt teaches of its memory."""
     interval_s: float = 2.0
     began_at: float = 0.0
     """When the present attempt began; what was written before is an earlier one's."""
@@ -123,6 +125,8 @@ class Watcher:
         if self.save is not None and milestone:
             self.save(present)
             self._saved = present
+            if self.learn is not None and status is not RunStatus.RUNNING:
+                self.learn(present, snapshot)
         return (*before, present)
 
 

@@ -18,6 +18,8 @@ class MemoryFacts:
     """What a machine and its files tell. Sizes are of one GPU."""
 
     model: Architecture | None
+    name: str = ""
+    """What the config calls the model."""
     reason: str = ""
     """Why the model is not known."""
     quantized: Quantization | None = None
@@ -81,6 +83,7 @@ def forecast_config(config: EffectiveConfig, facts: MemoryFacts) -> Forecast:
         capacity_gib=capacity,
         calibration=facts.calibration,
         anchored=facts.anchored,
+        name=facts.name,
     )
 
 

@@ -40,6 +40,8 @@ class Forecast:
     assumptions: tuple[Text, ...]
     rules: RulesOfThumb
     anchored: bool = False
+    name: str = ""
+    """What the config calls the model."""
 
     @property
     def needed_gib(self) -> float:
@@ -66,6 +68,7 @@ def forecast(
     capacity_gib: float | None = None,
     calibration: Calibration | None = None,
     anchored: bool = False,
+    name: str = "",
 ) -> Forecast:
     """Predict one GPU's peak and judge it against the GPU's size.
 
@@ -97,6 +100,7 @@ def forecast(
             assumptions=(*notes, *work.assumptions, *remarks, *peak.remarks),
             rules=rules_of_thumb(work, peak.total_params),
             anchored=anchored,
+            name=name,
         )
     )
 

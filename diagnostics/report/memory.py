@@ -44,6 +44,8 @@ METHODS = {
     Method.LORA: Text("LoRA", "LoRA"),
     Method.OFT: Text("OFT", "OFT"),
 }
+_WHOLE = Text("on the device", "设备上")
+_WHOLE_ON_CPU = Text("of the process", "进程")
 _BAR = 40
 _INDENT = "  "
 
@@ -74,10 +76,11 @@ def _lines(told: Forecast, name: str, language: Language, no_gpu: str) -> Iterat
 def describe(told: Forecast, language: Language) -> str:
     """Say in a line what is trained, and how."""
     work, zh = told.work, language is Language.ZH
-    params = f"{told.peak.total_params / 1e9:.2f} B"
-    trained = f"{told.peak.trainable_params / 1e6:,.1f} M"
+    params, trained = count(told.peak.total_params), count(told.peak.trainable_params)
     parts = [
-        f"{shown(told.model.model_type)} {params}",
+        f"{shown(model_name(told))} ({params})"
+        if not zh
+        else f"{shown(model_name(told))}（{params}）",
         method_words(work, language) + (f"（训练 {trained}）" if zh else f" ({trained} train)"),
         f"{work.batch} x {work.sequence:,} token" + ("" if zh else "s"),
         _precision(work),
@@ -90,6 +93,20 @@ def describe(told: Forecast, language: Language) -> str:
     if work.sharding.zero_stage:
         parts.append(f"ZeRO-{work.sharding.zero_stage}")
     return ("，" if zh else ", ").join(part for part in parts if part)
+
+
+def model_name(told: Forecast) -> str:
+    """Return what to call a model: the last part of its path or hub name."""
+    return told.name.rstrip("/").rpartition("/")[2] or told.model.model_type
+
+
+def count(parameters: int) -> str:
+    """Return a number of parameters: "7.62 B", "20.2 M", "3,072"."""
+    if parameters >= 10**9:
+        return f"{parameters / 1e9:.2f} B"
+    if parameters >= 10**5:
+        return f"{parameters / 1e6:.1f} M"
+    return f"{parameters:,}"
 
 
 def method_words(work: Workload, language: Language) -> str:
@@ -133,36 +150,26 @@ def _figures(told: Forecast, language: Language, no_gpu: str) -> Iterator[str]:
             Text("peak", "峰值"),
             f"{told.allocated_gib:.2f} GiB",
             Text(
-                f"allocated by PyTorch, in the {PHASES[told.phase].en} phase",
+                f"of PyTorch's tensors, in the {PHASES[told.phase].en} phase",
                 f"PyTorch 分配，{PHASES[told.phase].zh}阶段",
             ),
         ),
         (
-            Text("on the device", "设备上"),
+            _WHOLE_ON_CPU if told.work.on_cpu else _WHOLE,
             f"{told.device_gib:.2f} GiB",
             Text(
-                f"with cache and context; {told.low_gib:.1f} to {told.high_gib:.1f},"
+                ("with Python; " if told.work.on_cpu else "with cache and context; ")
+                + f"{told.low_gib:.1f} to {told.high_gib:.1f},"
                 f" {CONFIDENCE[told.confidence].en}",
-                f"含缓存与上下文；{told.low_gib:.1f} 至 {told.high_gib:.1f}，"
+                ("含 Python；" if told.work.on_cpu else "含缓存与上下文；")
+                + f"{told.low_gib:.1f} 至 {told.high_gib:.1f}，"
                 f"{CONFIDENCE[told.confidence].zh}",
             ),
         ),
     ]
     if told.capacity_gib is not None:
-        left = told.capacity_gib - told.device_gib
         where = Text("host memory", "主机内存") if told.work.on_cpu else Text("GPU", "GPU")
-        rows.append(
-            (
-                where,
-                f"{told.capacity_gib:.2f} GiB",
-                Text(
-                    f"{VERDICTS[told.verdict].en}: "
-                    + (f"{left:.1f} GiB left" if left >= 0 else f"{-left:.1f} GiB short"),
-                    f"{VERDICTS[told.verdict].zh}："
-                    + (f"剩余 {left:.1f} GiB" if left >= 0 else f"差 {-left:.1f} GiB"),
-                ),
-            )
-        )
+        rows.append((where, f"{told.capacity_gib:.2f} GiB", _judged(told, told.capacity_gib)))
     room = max(columns(name.to(language)) for name, _, _ in rows)
     for name, figure, text in rows:
         label = name.to(language)
@@ -173,6 +180,15 @@ def _figures(told: Forecast, language: Language, no_gpu: str) -> Iterator[str]:
         why = no_gpu or Text("no GPU is known", "GPU 未知").to(language)
         advice = Text("; --gpu 24 names one", "；可用 --gpu 24 指定").to(language)
         yield from wrapped(shown(why) + advice)
+
+
+def _judged(told: Forecast, capacity_gib: float) -> Text:
+    left = capacity_gib - told.needed_gib
+    verdict = VERDICTS[told.verdict]
+    if told.verdict is Verdict.FITS:
+        return Text(f"{verdict.en}: {left:.1f} GiB to spare", f"{verdict.zh}：余 {left:.1f} GiB")
+    needed = f"{told.needed_gib:.1f}"
+    return Text(f"{verdict.en}: {needed} are needed", f"{verdict.zh}：需要 {needed}")
 
 
 def _bars(terms: Terms, language: Language) -> Iterator[str]:

@@ -56,6 +56,7 @@ def gather_facts(
     gpus = devices or visible_devices(environ)
     return MemoryFacts(
         model=found.architecture,
+        name=str(name or ""),
         reason=found.reason if name else "the config names no model (model_name_or_path)",
         quantized=found.quantization,
         gpus=gpus.count,

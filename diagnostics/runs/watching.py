@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from diagnostics.demo.gpu import SimulatedGpu
 from diagnostics.errors import RunError, StoreError
+from diagnostics.history import Snapshot
 from diagnostics.memory.facts import MemoryFacts
 from diagnostics.monitor import Watcher
 from diagnostics.ruleset import RuleSet, load_rules
@@ -15,6 +16,7 @@ from diagnostics.runs.discover import RunGroup, find_run, find_runs
 from diagnostics.runs.environment import probe_environment
 from diagnostics.runs.forecasting import Devices, gather_facts
 from diagnostics.runs.launcher import read_handle
+from diagnostics.runs.lessons import record_lesson
 from diagnostics.runs.model import Attempt, Run
 from diagnostics.runs.processes import ProcessId, identify
 from diagnostics.runs.programs import trainer_words
@@ -62,16 +64,18 @@ def make_watcher(
     ]
     if run.output_dir is not None:
         slow.append(CheckpointStates(run.output_dir, began_at))
+    memory = memory_of(run)
     return Watcher(
         run=run,
         rules=rules,
         fast=fast,
         slow=slow,
         packages=packages_of(run),
-        memory=memory_of(run),
+        memory=memory,
         data=data_look(run),
         attempts=made,
         save=None if read_only or not made else _save,
+        learn=lambda attempt, snapshot: _learn(run, memory, attempt, snapshot),
         interval_s=interval_s,
         began_at=began_at,
     )
@@ -180,6 +184,11 @@ def _process_source(run: Run, made: Sequence[Attempt], host: str) -> Source:
         return Supervised(made[-1].folder, host)
     members = run.group.members if run.group is not None else ()
     return Processes(members, host)
+
+
+def _learn(run: Run, memory: MemoryFacts | None, attempt: Attempt, snapshot: Snapshot) -> None:
+    with contextlib.suppress(StoreError):  # the next prediction is merely less exact
+        record_lesson(attempt, run.config, memory, snapshot)
 
 
 def _save(attempt: Attempt) -> None:

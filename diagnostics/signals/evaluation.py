@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
 
+from diagnostics.config.effective import EffectiveConfig
 from diagnostics.findings import Evidence
 from diagnostics.observations import EvalPoint, TrainStep
 from diagnostics.series import Valley, finite, valley
@@ -126,7 +127,17 @@ def _best_checkpoint(found: Evaluations, context: Context) -> str | None:
     if config.value("save_strategy") != "steps" or not isinstance(every, int) or every < 1:
         return None
     saved = min(max(every, round(step / every) * every), reached // every * every)
-    return f"{config.value('output_dir')}/checkpoint-{saved}" if saved else None
+    if not saved or _removed(reached // every - saved // every, config):
+        return None
+    return f"{config.value('output_dir')}/checkpoint-{saved}"
+
+
+def _removed(later: int, config: EffectiveConfig) -> bool:
+    """Whether save_total_limit has removed a checkpoint after which others were saved."""
+    limit = config.value("save_total_limit")
+    if not isinstance(limit, int) or limit < 1 or config.value("load_best_model_at_end") is True:
+        return False
+    return later >= limit
 
 
 def _interval(found: Evaluations) -> int | None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from diagnostics.config.document import parse_document
 from diagnostics.config.effective import EffectiveConfig
 from diagnostics.engine import diagnose
-from diagnostics.findings import Severity
+from diagnostics.findings import Severity, Text
 from diagnostics.history import Snapshot
 from diagnostics.observations import EvalPoint, LogLine, Missing, TrainStep
 from diagnostics.ruleset import load_rules
@@ -201,6 +201,51 @@ def test_the_best_evaluation_is_named_with_its_epochs():
     assert rise == pytest.approx(10)
     assert isinstance(fallen, float)
     assert fallen > 20
+
+
+def overfitting(text: str | None) -> Text:
+    """Return the cause that is told of a training of 250 steps whose eval loss is lowest at 150."""
+    losses = [1.2, 1.1, 1.0, 1.1, 1.2]
+    evals = tuple(EvalPoint(1.0, "s", i, (i + 1) * 50, loss) for i, loss in enumerate(losses))
+    steps = points([2.0 - 0.05 * i for i in range(25)])
+    snapshot = Snapshot(steps=steps, evals=evals, last_step=250, observed=frozenset({"metrics"}))
+    context = Context(snapshot, config(text) if text is not None else None)
+    found = diagnose(RULES, context).findings
+    return next(finding.cause for finding in found if finding.id == "loss.overfit")
+
+
+@pytest.mark.parametrize(
+    ("text", "checkpoint"),
+    [
+        ("output_dir: saves/mine\nsave_steps: 50\n", "saves/mine/checkpoint-150"),
+        ("output_dir: saves/mine\nsave_steps: 80\n", "saves/mine/checkpoint-160"),
+        ("output_dir: saves/mine\nsave_steps: 200\n", "saves/mine/checkpoint-200"),
+    ],
+)
+def test_overfitting_names_the_checkpoint_nearest_to_the_lowest_eval_loss(
+    text: str, checkpoint: str
+):
+    cause = overfitting(text)
+
+    assert f" {checkpoint}." in cause.en
+    assert f"即 {checkpoint}。" in cause.zh
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        None,
+        "save_steps: 500\n",
+        "save_strategy: epoch\n",
+        'save_strategy: "no"\n',
+        "save_steps: 50\nsave_total_limit: 1\n",
+    ],
+)
+def test_overfitting_names_no_checkpoint_that_may_not_exist(text: str | None):
+    cause = overfitting(text)
+
+    assert "checkpoint-" not in cause.en + cause.zh
+    assert cause.en.endswith("The checkpoint nearest to step 150 is the one to keep.")
 
 
 def test_a_resume_is_compared_on_both_sides():
