@@ -61,6 +61,10 @@ class Architecture:
     """Whether q, k and v have biases."""
     qk_norm: bool = False
     gated_mlp: bool = True
+    logit_softcap: bool = False
+    """Whether logits go through a tanh, which is kept for the backward (Gemma 2)."""
+    attention_softcap: bool = False
+    """Whether attention scores do."""
     norms_per_layer: int = 2
     linears: tuple[Linear, ...] = ()
     """The linear layers of one decoder layer, named as in the model's code."""

@@ -22,6 +22,14 @@ class Counts:
     work: Workload
 
     @cached_property
+    def compute_bytes(self) -> int:
+        """Bytes of an activation: an adapter without mixed precision leaves the base's dtype."""
+        work = self.work
+        if work.adapter is not None and not work.autocast and work.trainable_bytes == 4:  # noqa: PLR2004
+            return self.model.weight_bytes
+        return work.compute_bytes
+
+    @cached_property
     def layer(self) -> int:
         """Parameters of one decoder layer, experts included."""
         return self.layer_weights + self.layer_small

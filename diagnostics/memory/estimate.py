@@ -87,11 +87,7 @@ def predict(model: Architecture, work: Workload) -> Peak:
     counts = Counts(model, work)
     step = _Step(counts)
     phases = {
-        Phase.LOAD: Terms(
-            weights=counts.total * model.weight_bytes
-            if not work.quantization
-            else counts.base_bytes
-        ),
+        Phase.LOAD: step.load(),
         Phase.FORWARD: step.forward(),
         Phase.LOSS: step.loss(),
         Phase.BACKWARD: step.backward(),
@@ -108,7 +104,8 @@ class _Step:
     def __init__(self, counts: Counts) -> None:
         self.counts, self.model, self.work = counts, counts.model, counts.work
         self.tokens = self.work.batch * self.work.sequence
-        self.stream = residual_bytes(self.work, self.model)
+        self.stream = residual_bytes(counts)
+        self.half = counts.compute_bytes
         self.share: Share = share_of(counts)
         self.states = optimizer_memory(counts, self.share.optimized)
         self.full_vocab = self.model.vocab_size * self.tokens
@@ -176,11 +173,11 @@ class _Step:
     def tail(self) -> float:
         """What the last norm and the output head keep, the masks and the rotary table."""
         hidden = self.model.hidden_size * self.tokens
-        half = self.work.compute_bytes
+        half = self.half
         kept = 0.0 if self.work.liger else float(FLOAT32 * hidden)
         if self.head_trains:
             kept += self.stream * hidden + half * hidden
-            if self.work.autocast:
+            if self.work.autocast and not self.work.liger:
                 kept += half * self.counts.embedding
         if self.stream == FLOAT32 and not self.work.liger and not self.head_trains:
             kept = float(FLOAT32 * hidden)
@@ -191,7 +188,7 @@ class _Step:
         if self.work.attention is Attention.FLASH:
             return 0.0
         if self.work.attention is Attention.EAGER:
-            return float(self.work.compute_bytes * self.tokens * self.work.sequence)
+            return float(self.half * self.tokens * self.work.sequence)
         return float(self.tokens * self.work.sequence)
 
     @property
@@ -212,14 +209,30 @@ class _Step:
     @property
     def logit_bytes(self) -> float:
         """Of one logit at the forward's peak: itself, in float32 where it was not, softmaxed."""
-        half = self.work.compute_bytes
-        return half + FLOAT32 + (FLOAT32 if half < FLOAT32 else 0)
+        capped = self.half if self.model.logit_softcap else 0
+        return self.half + FLOAT32 + (FLOAT32 if self.half < FLOAT32 else 0) + capped
+
+    @property
+    def fused_loss(self) -> float:
+        """What the fused loss keeps until the backward: gradients instead of logits."""
+        kept = float(self.half * self.model.hidden_size * self.tokens)
+        if self.head_trains:
+            kept += self.work.trainable_bytes * self.counts.embedding
+        return kept
+
+    @property
+    def fused_loss_working(self) -> float:
+        """What the fused loss needs while it runs: a chunk of logits, the head's gradient."""
+        vocab, hidden = self.model.vocab_size, self.model.hidden_size
+        rows = -(-self.tokens // -(-vocab // hidden))
+        chunk = 1 << max(0, rows - 1).bit_length()
+        working = float((self.half + FLOAT32) * chunk * vocab)
+        if self.head_trains:
+            casts = 2 if self.work.autocast else 1
+            working += casts * self.half * self.counts.embedding
+        return working
 
     def logits(self, bytes_each: float) -> float:
-        if self.work.liger:
-            # Rows of the logits are made in chunks of about tokens x hidden elements.
-            chunk = 6.0 * self.model.hidden_size * self.tokens
-            return chunk + self.work.compute_bytes * self.model.hidden_size * self.tokens
         return bytes_each * self.full_vocab
 
     @property
@@ -243,13 +256,23 @@ class _Step:
         """A layer's input where the layer itself keeps it: there before the layer runs."""
         return self.layer_input if self.stream == FLOAT32 or self.work.liger else 0.0
 
+    def load(self) -> Terms:
+        """Each GPU reads the whole model, quantized on the way; ZeRO-3 and FSDP read it apart."""
+        sharding = self.work.sharding
+        if sharding.zero_stage == 3 or sharding.fsdp:  # noqa: PLR2004
+            return Terms(weights=self.share.weights)
+        if self.work.quantization is not None:
+            return Terms(weights=self.counts.base_bytes)
+        return Terms(weights=float(self.counts.total * self.model.weight_bytes))
+
     def forward(self) -> Terms:
         hidden = self.stream * self.model.hidden_size * self.tokens
-        output = 0.0 if self.head_trains and self.stream == self.work.compute_bytes else hidden
+        output = 0.0 if self.head_trains and self.stream == self.half else hidden
         activations = self.store + self.tail + output
-        at_loss = self.at_rest(
-            activations=activations, logits=self.logits(self.logit_bytes), other=self.casts
-        )
+        logits = self.logits(self.logit_bytes)
+        if self.work.liger:
+            logits = self.fused_loss + self.fused_loss_working
+        at_loss = self.at_rest(activations=activations, logits=logits, other=self.casts)
         in_layer = self.at_rest(
             activations=self.store + self.mask + self.forward_working, other=self.casts
         )
@@ -257,7 +280,9 @@ class _Step:
 
     def loss(self) -> Terms:
         each = 16.0 if self.work.stage in {"dpo", "kto"} else 12.0
-        return self.at_rest(activations=self.store + self.tail, logits=self.logits(each))
+        each += self.half if self.model.logit_softcap else 0
+        logits = self.fused_loss if self.work.liger else self.logits(each)
+        return self.at_rest(activations=self.store + self.tail, logits=logits)
 
     def backward(self) -> Terms:
         """The larger of its two ends: the first layer that is worked on, and the last."""

@@ -7,10 +7,10 @@ peft's LoRA layer (0.18); the dtypes are those of torch's autocast.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from diagnostics.memory.architecture import Architecture, Linear
+from diagnostics.memory.architecture import Linear
 from diagnostics.memory.counting import Counts
 from diagnostics.memory.tape import Tape
-from diagnostics.memory.workload import Attention, Method, Workload
+from diagnostics.memory.workload import Attention, Method
 
 FLOAT32 = 4
 
@@ -23,16 +23,17 @@ class LayerKind:
     adapted: tuple[Linear, ...] = ()
 
 
-def residual_bytes(work: Workload, model: Architecture) -> int:
+def residual_bytes(counts: Counts) -> int:
     """Return the bytes of one element that flows between layers: the embedding's dtype.
 
     Mixed precision with trainable float32 embeddings makes the stream float32.
     """
+    work = counts.work
     if work.method is Method.FULL:
         return work.trainable_bytes
-    if work.quantization is not None or work.compute_bytes == model.weight_bytes:
-        return work.compute_bytes
-    return model.weight_bytes
+    if work.quantization is not None:
+        return counts.compute_bytes
+    return counts.model.weight_bytes
 
 
 def decoder_layer(
@@ -58,8 +59,8 @@ class _Builder:
         self.counts, self.model, self.work = counts, counts.model, counts.work
         self.kind, self.tokens = kind, tokens
         self.adapted = {linear.name for linear in kind.adapted}
-        self.half = self.work.compute_bytes
-        self.stream = stream_bytes or residual_bytes(self.work, self.model)
+        self.half = counts.compute_bytes
+        self.stream = stream_bytes or residual_bytes(counts)
         self.tape = Tape("input")
         self.tape.sizes["input"] = self.stream * self.model.hidden_size * tokens
 
@@ -79,7 +80,9 @@ class _Builder:
         scaled = add(f"{name}.scaled", size, [wide, f"{name}.mean"], saved=(wide, f"{name}.mean"))
         if narrow:
             scaled = add(f"{name}.cast", self.tape.sizes[source], [scaled])
-        output = self.tape.sizes[source]
+        # A float32 weight that trains makes the output float32 too.
+        wide_weight = train and self.work.trainable_bytes == FLOAT32
+        output = size if wide_weight else self.tape.sizes[source]
         return add(name, output, [scaled], saved=(scaled,) if train else ())
 
     def linear(self, linear: Linear, source: str) -> str:
@@ -116,12 +119,17 @@ class _Builder:
         if adapter is None:
             return output
         if self.work.method is Method.OFT:
-            turned = add(f"{name}.turned", self.tape.sizes[source], [source], saved=(source,))
+            size = self.half * linear.inputs * tokens
+            copy = add(f"{name}.blocks", size, [source])
+            kept = (copy, source) if source.endswith("_norm") else (copy,)
+            turned = add(f"{name}.turned", size, [copy], saved=kept)
             return add(f"{name}.oft", self.tape.sizes[output], [turned, output])
         width = self.work.trainable_bytes
         inner = self.half if self.work.autocast else width
         taken = source
-        if self.tape.sizes[source] < width * linear.inputs * tokens:
+        # On a bitsandbytes layer peft leaves the input as it is under autocast.
+        keeps = self.work.quantization is not None and self.work.autocast
+        if not keeps and self.tape.sizes[source] < width * linear.inputs * tokens:
             taken = add(f"{name}.wide", width * linear.inputs * tokens, [taken])
         if self.work.autocast and self.tape.sizes[taken] > inner * linear.inputs * tokens:
             taken = add(f"{name}.narrow", inner * linear.inputs * tokens, [taken])
@@ -146,12 +154,25 @@ class _Builder:
         )
         # The code's variables hold its input, and the cast of it, until the branch is done.
         held = tuple({source, f"{name}.wide"} & self.tape.sizes.keys())
-        add(f"{name}.scaled", inner * linear.outputs * tokens, [f"{name}.b"], holds=held)
+        size = inner * linear.outputs * tokens
+        if adapter.dora:
+            return self.decomposed(linear, output, held)
+        add(f"{name}.scaled", size, [f"{name}.b"], holds=held)
         wide = max(self.tape.sizes[output], inner * linear.outputs * tokens)
         result = add(f"{name}.sum", wide, [output, f"{name}.scaled"])
         if wide > self.half * linear.outputs * tokens:
             result = add(f"{name}.back", self.half * linear.outputs * tokens, [result])
         return result
+
+    def decomposed(self, linear: Linear, output: str, held: tuple[str, ...]) -> str:
+        """DoRA: a magnitude in float32 scales both branches, which are kept for its gradient."""
+        add, name, tokens = self.tape.add, linear.name, self.tokens
+        size = FLOAT32 * linear.outputs * tokens
+        norm = 3.0 * FLOAT32 * linear.weights  # the weight and its update, to take their norm
+        add(f"{name}.magnified", size, [f"{name}.b"], saved=(f"{name}.b",), forward_bytes=norm)
+        add(f"{name}.base", size, [output], saved=(output,), holds=held)
+        add(f"{name}.sum", size, [f"{name}.magnified", f"{name}.base"])
+        return add(f"{name}.back", self.half * linear.outputs * tokens, [f"{name}.sum"])
 
     def rotated(self, source: str) -> str:
         """Rotary embedding of queries or keys."""
@@ -181,9 +202,11 @@ class _Builder:
         query, key = self.rotated(query), self.rotated(key)
         held = (query, key, value)
         if self.work.attention is not Attention.FLASH and inner != keys:
-            size = self.half * inner * self.tokens
-            key = add("keys", size, [key])
-            value = add("values", size, [value])
+            times = inner / keys
+            key = add("keys", self.tape.sizes[key] * times, [key])
+            value = add("values", self.tape.sizes[value] * times, [value])
+        if self.work.autocast:
+            query, key = self.halved(query, inner), self.halved(key, inner)
         attended = self.kernel(query, key, value, inner)
         closing = linears.get("o_proj") or _last(linears, inner, model.hidden_size)
         result = self.linear(closing, attended) if closing is not None else attended
@@ -195,6 +218,13 @@ class _Builder:
         last = self.tape.operations[-1]
         kept = tuple(name for name in names if name != self.tape.source)
         self.tape.operations[-1] = replace(last, holds=(*last.holds, *kept))
+
+    def halved(self, name: str, width: int) -> str:
+        """Autocast gives the attention kernel half precision, whatever the norms made of it."""
+        size = self.half * width * self.tokens
+        if self.tape.sizes[name] <= size:
+            return name
+        return self.tape.add(f"{name}.cast", size, [name])
 
     def fused_projection(
         self, linears: dict[str, Linear], normed: str, inner: int, keys: int
@@ -233,7 +263,11 @@ class _Builder:
         scores = heads * self.work.sequence * tokens
         add("scores", half * scores, [query, key], saved=(query, key))
         add("scores.scaled", half * scores, ["scores"])
-        add("scores.masked", half * scores, ["scores.scaled"])
+        if self.model.attention_softcap:
+            add("scores.capped", half * scores, ["scores.scaled"], saved=("scores.capped",))
+            add("scores.regrown", half * scores, ["scores.capped"])
+        last = "scores.regrown" if self.model.attention_softcap else "scores.scaled"
+        add("scores.masked", half * scores, [last])
         add("softmax", FLOAT32 * scores, ["scores.masked"], saved=("softmax",))
         add("softmax.cast", half * scores, ["softmax"])
         add("attention.heads", size, ["softmax.cast", value], saved=("softmax.cast", value))

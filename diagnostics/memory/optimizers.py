@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from diagnostics.findings import Text
 from diagnostics.memory.counting import ADAM_BLOCK, Counts
-from diagnostics.memory.workload import Optimizer, Workload
+from diagnostics.memory.workload import Method, Optimizer, Workload
 
 FLOAT32 = 4
 _EIGHT_BIT_STATE = 1 + FLOAT32 / ADAM_BLOCK
@@ -35,19 +35,28 @@ def optimizer_memory(counts: Counts, trainable: int) -> OptimizerMemory:
     optimizer = work.optimizer
     if optimizer.variant:
         return _variant(counts, optimizer, trainable)
-    return _named(optimizer.name, work, trainable, largest=_largest(counts))
+    embedding = counts.embedding if work.method is Method.FULL else 0
+    return _named(optimizer.name, work, trainable, largest=_largest(counts), embedding=embedding)
 
 
-def _named(name: str, work: Workload, trainable: int, *, largest: int) -> OptimizerMemory:
+def _named(
+    name: str, work: Workload, trainable: int, *, largest: int, embedding: int
+) -> OptimizerMemory:
     width = work.trainable_bytes
     if "8bit" in name:
         states = 1 if name.startswith(("lion", "paged_lion", "rmsprop")) else 2
         remark = _PAGED if name.startswith("paged") else None
-        return OptimizerMemory(states * _EIGHT_BIT_STATE * trainable, 0.0, remark)
+        # transformers keeps the states of embeddings in 32 bit.
+        whole = min(trainable, embedding)
+        small = _EIGHT_BIT_STATE * (trainable - whole) + FLOAT32 * whole
+        return OptimizerMemory(states * small, 0.0, remark)
     if "4bit" in name:
         return OptimizerMemory(2 * 0.53 * trainable, 0.0)
     if name == "adafactor":
-        return OptimizerMemory(0.005 * width * trainable, 3.0 * FLOAT32 * largest)
+        # The update and its square are there at once, of the largest tensor; of a half-precision
+        # one float32 copies of it and of its gradient too.
+        copies = 2 if width == FLOAT32 else 4
+        return OptimizerMemory(0.0005 * width * trainable, float(copies * FLOAT32 * largest))
     if name == "sgd" or name in {"lomo", "adalomo"}:
         # Without momentum nothing is kept; transformers' `sgd` has none.
         return OptimizerMemory(0.0, 0.0)
