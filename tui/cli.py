@@ -52,6 +52,9 @@ def build_parser() -> argparse.ArgumentParser:
         return commands_parser.add_parser(name, help=text, description=text)
 
     _launch_commands(command)
+    _check_command(command)
+    _estimate_command(command)
+    _advise_command(command)
     _analyze_command(command)
 
     fix = command("fix", "Show the fixes of a run as diffs; --relaunch applies one and relaunches.")
@@ -143,6 +146,88 @@ def _analyze_command(command: Callable[[str, str], argparse.ArgumentParser]) -> 
     _language_option(analyze)
     _rules_option(analyze)
     analyze.set_defaults(do=later("tui.analyze_command", "analyze"))
+
+
+def _check_command(command: Callable[[str, str], argparse.ArgumentParser]) -> None:
+    check = command("check", "Say what would stop or harm a training, before it is launched.")
+    check.add_argument("config", metavar="CONFIG", help="the YAML file, or - for standard input")
+    check.add_argument("overrides", nargs="*", metavar="key=value", help="values that win over it")
+    check.add_argument("--format", choices=["text", "json", "md"], default="text")
+    check.add_argument(
+        "--fail-on",
+        choices=[*(severity.label for severity in reversed(Severity)), "never"],
+        default="warning",
+        help="exit with 1 where a finding is at least this bad (default: warning)",
+    )
+    check.add_argument(
+        "--fix",
+        nargs="?",
+        const="",
+        metavar="ID",
+        help="show what the safe fixes, or the one with this id, change",
+    )
+    check.add_argument("--unsafe-fixes", action="store_true", help="take the unsafe ones too")
+    check.add_argument("--apply", action="store_true", help="write the fixes; `undo` takes it back")
+    check.add_argument(
+        "--python",
+        type=Path,
+        metavar="PATH",
+        help="the Python that will train (default: that of llamafactory-cli on the PATH)",
+    )
+    check.add_argument(
+        "--no-probe", action="store_true", help="do not ask what is installed for the training"
+    )
+    _language_option(check)
+    _rules_option(check)
+    check.set_defaults(do=later("tui.check_command", "check"))
+
+
+def _estimate_command(command: Callable[[str, str], argparse.ArgumentParser]) -> None:
+    estimate = command("estimate", "Predict a training's peak GPU memory, and say whether it fits.")
+    estimate.add_argument("config", type=Path, metavar="CONFIG", help="the YAML of the training")
+    estimate.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="values that win over it"
+    )
+    _gpu_options(estimate)
+    estimate.add_argument(
+        "--exact",
+        action="store_true",
+        help="run the real model's code on tensors without data, in the training's Python",
+    )
+    estimate.add_argument(
+        "--python",
+        type=Path,
+        metavar="PATH",
+        help="with --exact: the Python that has torch (default: that of llamafactory-cli)",
+    )
+    estimate.add_argument("--format", choices=["text", "json"], default="text")
+    _language_option(estimate)
+    estimate.set_defaults(do=later("tui.estimate_command", "estimate"))
+
+
+def _advise_command(command: Callable[[str, str], argparse.ArgumentParser]) -> None:
+    advise = command("advise", "Say which method fits a model and the GPUs, and write its config.")
+    advise.add_argument("model", metavar="MODEL|CONFIG", help="a model, or the YAML of a training")
+    _gpu_options(advise)
+    advise.add_argument("--samples", type=int, metavar="N", help="how many samples the data has")
+    advise.add_argument("--dataset", metavar="NAME", help="look at this data instead")
+    advise.add_argument("--dataset-dir", metavar="DIR", help="where dataset_info.json is")
+    advise.add_argument(
+        "--prefer", choices=["quality", "speed", "memory"], help="what counts above all"
+    )
+    advise.add_argument("--cutoff", type=int, metavar="TOKENS", help="cutoff_len (default: 2048)")
+    advise.add_argument("--format", choices=["text", "json"], default="text")
+    advise.add_argument("--write", type=Path, metavar="FILE", help="write what is recommended")
+    advise.add_argument("--force", action="store_true", help="let --write overwrite FILE")
+    _language_option(advise)
+    advise.set_defaults(do=later("tui.advise_command", "advise"))
+
+
+def _gpu_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--gpu", metavar="GIB|NAME", help='the GPU: 24, 80g, "RTX 4090" (default: the one here)'
+    )
+    parser.add_argument("--gpus", type=int, metavar="N", help="how many of them (default: all)")
 
 
 def _launch_commands(command: Callable[[str, str], argparse.ArgumentParser]) -> None:

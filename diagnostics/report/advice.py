@@ -140,11 +140,11 @@ def _cells(option: Option, language: Language) -> list[str]:
 def _legend(advice: Advice, language: Language) -> str:
     sharded = any(option.recipe.sharded for option in advice.options)
     text = Text(
-        "GiB: predicted peak of each GPU, with one sample and its context; ~ is less sure."
-        " +20%: fits with that much to spare. batch, cutoff: the largest that fit. speed: rough, by arithmetic per"
-        " token, LoRA rank 8 = 1"
+        "GiB: what each GPU must hold at the peak, with one sample; ~ is less sure. +20%: fits"
+        " with that much to spare. batch, cutoff: the largest that fit. speed: rough, by"
+        " arithmetic per token, LoRA rank 8 = 1"
         + (", before what GPUs send each other and the host." if sharded else "."),
-        "GiB：每块 GPU 的预测峰值，一个样本，含上下文；~ 表示不够确定。余量：留出 20 % 仍放得下。"
+        "GiB：每块 GPU 峰值时须容纳的量，一个样本；~ 表示不够确定。余量：留出 20 % 仍放得下。"
         "批大小、截断：放得下的最大值。速度：粗略，按每 token 计算量，LoRA 秩 8 = 1"
         + ("，未计 GPU 间与主机间通信。" if sharded else "。"),
     )
