@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from diagnostics.config.effective import EffectiveConfig
-from diagnostics.errors import LlamavetError
+from diagnostics.errors import ConfigError, LlamavetError
 from diagnostics.findings import Text
 from diagnostics.memory.architecture import Architecture
 from diagnostics.memory.calibration import Calibration
+from diagnostics.memory.counting import Counts
 from diagnostics.memory.forecast import Forecast, forecast
 from diagnostics.memory.reading import workload_of
-from diagnostics.memory.workload import Quantization, Workload
+from diagnostics.memory.workload import Method, Quantization, Workload
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,7 @@ def forecast_config(config: EffectiveConfig, facts: MemoryFacts) -> Forecast:
             remedy="name its folder in model_name_or_path, or download it first",
         )
     work = workload_from(config, facts)
+    _refuse_no_target(config, facts.model, work)
     capacity = facts.host_gib if work.on_cpu else facts.capacity_gib
     return forecast(
         facts.model,
@@ -84,6 +86,20 @@ def forecast_config(config: EffectiveConfig, facts: MemoryFacts) -> Forecast:
         calibration=facts.calibration,
         anchored=facts.anchored,
         name=facts.name,
+    )
+
+
+def _refuse_no_target(config: EffectiveConfig, model: Architecture, work: Workload) -> None:
+    counts = Counts(model, work)
+    if work.adapter is None or counts.trainable or not model.linears:
+        return
+    key = "oft_target" if work.method is Method.OFT else "lora_target"
+    place = config.place(key)
+    raise ConfigError(
+        f"{key}: this model has no layer called {', '.join(work.adapter.targets)[:80]}",
+        path=config.document.path if config.document is not None else None,
+        line=place.line if place is not None else None,
+        remedy=f"write all, or some of {', '.join(one.name for one in model.linears)}",
     )
 
 

@@ -150,8 +150,8 @@ def _figures(told: Forecast, language: Language, no_gpu: str) -> Iterator[str]:
             Text("peak", "峰值"),
             f"{told.allocated_gib:.2f} GiB",
             Text(
-                f"of PyTorch's tensors, in the {PHASES[told.phase].en} phase",
-                f"PyTorch 分配，{PHASES[told.phase].zh}阶段",
+                f"tensors, {PHASES[told.phase].en} phase; {CONFIDENCE[told.confidence].en}",
+                f"张量，{PHASES[told.phase].zh}阶段；{CONFIDENCE[told.confidence].zh}",
             ),
         ),
         (
@@ -159,11 +159,9 @@ def _figures(told: Forecast, language: Language, no_gpu: str) -> Iterator[str]:
             f"{told.device_gib:.2f} GiB",
             Text(
                 ("with Python; " if told.work.on_cpu else "with cache and context; ")
-                + f"{told.low_gib:.1f} to {told.high_gib:.1f},"
-                f" {CONFIDENCE[told.confidence].en}",
+                + f"{told.low_gib:.1f} to {told.high_gib:.1f}",
                 ("含 Python；" if told.work.on_cpu else "含缓存与上下文；")
-                + f"{told.low_gib:.1f} 至 {told.high_gib:.1f}，"
-                f"{CONFIDENCE[told.confidence].zh}",
+                + f"{told.low_gib:.1f} 至 {told.high_gib:.1f}",
             ),
         ),
     ]
@@ -207,9 +205,8 @@ def _phases(told: Forecast, language: Language) -> Iterator[str]:
         f"{PHASES[phase].to(language)} {terms.total / GIB:.1f}"
         for phase, terms in told.peak.phases.items()
     ]
-    yield from wrapped(
-        Text("by phase: ", "各阶段：").to(language) + "  ".join(parts) + " GiB",
-    )
+    heading = Text("by phase, GiB:  ", "各阶段，GiB：").to(language)
+    yield from wrapped(heading + "  ".join(parts))
 
 
 def _rules(told: Forecast, language: Language) -> Iterator[str]:
