@@ -22,7 +22,8 @@ USAGE = 2
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     parser = build_parser()
-    args = parser.parse_args(argv)
+    args, rest = parser.parse_known_args(argv)
+    _take_overrides(parser, args, rest)
     try:
         return int(args.do(args))
     except LlamavetError as error:
@@ -34,6 +35,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("llamavet: interrupted; a training goes on by itself", file=sys.stderr)
         return 130
+
+
+def _take_overrides(
+    parser: argparse.ArgumentParser, args: argparse.Namespace, rest: list[str]
+) -> None:
+    """Take `key=value` words that follow an option; argparse knows them only before it."""
+    wrong = [word for word in rest if word.startswith("-") or "=" not in word]
+    if rest and (wrong or not hasattr(args, "overrides")):
+        parser.error(f"unrecognized arguments: {' '.join(wrong or rest)}")
+    if rest:
+        args.overrides = [*args.overrides, *rest]
 
 
 def build_parser() -> argparse.ArgumentParser:

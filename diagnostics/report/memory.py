@@ -227,4 +227,7 @@ def _rules(told: Forecast, language: Language) -> Iterator[str]:
         )
     if parts:
         heading = Text("rules of thumb, over all GPUs: ", "经验法则，全部 GPU 合计：")
-        yield from wrapped(heading.to(language) + ", ".join(part.to(language) for part in parts))
+        yield from wrapped(
+            heading.to(language)
+            + ("，" if language is Language.ZH else ", ").join(part.to(language) for part in parts)
+        )
