@@ -75,7 +75,9 @@ def make_watcher(
         data=data_look(run),
         attempts=made,
         save=None if read_only or not made else _save,
-        learn=lambda attempt, snapshot: _learn(run, memory, attempt, snapshot),
+        learn=None
+        if read_only or run.simulated_gpu is not None
+        else lambda attempt, snapshot: _learn(run, memory, attempt, snapshot),
         interval_s=interval_s,
         began_at=began_at,
     )
@@ -109,10 +111,9 @@ def adopted(run: Run) -> Run:
 def memory_of(run: Run) -> MemoryFacts | None:
     """Return what predicts a run's memory; None where its config or model is not known.
 
-    The GPUs are left out: what is observed of them comes with the samples. Nothing is predicted
-    for a simulated GPU.
+    The GPUs are left out: what is observed of them comes with the samples.
     """
-    if run.config is None or run.simulated_gpu is not None:
+    if run.config is None:
         return None
     limit = run.launch.limits.get("data") if run.launch is not None else None
     return gather_facts(
