@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from diagnostics.config.document import parse_document
 from diagnostics.config.effective import EffectiveConfig
@@ -34,6 +34,9 @@ from diagnostics.parsing.console import ConsoleParser
 from diagnostics.rule_fields import Fields, read_fields
 from diagnostics.ruleset import RuleSet
 from diagnostics.signals import Context
+
+if TYPE_CHECKING:
+    from diagnostics.memory.facts import MemoryFacts
 
 Look: TypeAlias = Callable[[EffectiveConfig, Path], tuple[DatasetReport, ...]]
 """Reads the data files that a config names, relative to a folder."""
@@ -61,6 +64,8 @@ class Case:
     """every; loss and others: lists."""
     files: dict[str, str] = field(default_factory=dict)
     """Data files by path, beside the config."""
+    gpu_gib: float | None = None
+    """The size of a GPU to predict for; the model is known by its name then."""
     environ: dict[str, str] = field(default_factory=dict)
     packages: dict[str, bool] = field(default_factory=dict)
     closed: bool = True
@@ -97,6 +102,7 @@ def _case(path: Path, fields: Fields) -> Case:
         metrics=fields.mapping("metrics"),
         evals=fields.mapping("evals"),
         files={name: str(text) for name, text in fields.mapping("files").items()},
+        gpu_gib=fields.value("gpu_gib"),
         environ={name: str(text) for name, text in fields.mapping("environ").items()},
         packages=fields.mapping("packages"),
         closed=bool(fields.value("closed", True)),
@@ -158,6 +164,7 @@ def _context(case: Case, rules: RuleSet, config: EffectiveConfig | None, look: L
         packages=case.packages,
         closed=case.closed,
         datasets=_datasets(case, config, look),
+        memory=_memory(case, config),
     )
 
 
@@ -232,6 +239,18 @@ _UNKNOWN_GPU: Mapping[str, Any] = {
         _UNKNOWN,
     ),
 }
+
+
+def _memory(case: Case, config: EffectiveConfig | None) -> "MemoryFacts | None":
+    """Return what predicts a case's memory: the GPU it names, the model that its config names."""
+    if case.gpu_gib is None or config is None:
+        return None
+    from diagnostics.memory.facts import MemoryFacts  # noqa: PLC0415 - few cases predict
+    from diagnostics.memory.model_names import model_named  # noqa: PLC0415 - the same
+
+    named = model_named(str(config.value("model_name_or_path")))
+    model = named.architecture if named is not None else None
+    return MemoryFacts(model, capacity_gib=case.gpu_gib)
 
 
 def _datasets(

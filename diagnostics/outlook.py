@@ -176,9 +176,10 @@ def _ordered(
     if any(option.fits and option.fix.safety is Safety.SAFE for option in options):
         return sorted(options, key=_place)
     plan = _plan(options, config, facts, now)
+    judged = [option.rank for option in options if option.told is not None]
     if plan is not None:
         options = [plan, *options]
-    elif not any(option.rank < _RANK[Verdict.DOES_NOT_FIT] for option in options if option.told):
+    elif judged and min(judged) == _RANK[Verdict.DOES_NOT_FIT]:
         options = [_nothing(now, facts), *options]
     return sorted(options, key=_place)
 
@@ -217,11 +218,16 @@ def _plan(
     told = _together(taken, config, facts)
     if len(taken) < 2 or told is None or told.verdict is not Verdict.FITS:  # noqa: PLR2004
         return None
+    harmless = [one for one in usable if one.fix.safety is Safety.SAFE and one not in taken]
     for option in list(taken[:-1]):
+        # It may not be needed, or do less harm: what does not help alone may help beside the rest.
         without = [one for one in taken if one is not option]
-        less = _together(without, config, facts)
-        if less is not None and less.verdict is Verdict.FITS:
-            taken, told = without, less
+        priced = harmless if option.fix.safety is not Safety.SAFE else []
+        for tried_now in (without, *([one, *without] for one in priced)):
+            less = _together(tried_now, config, facts)
+            if less is not None and less.verdict is Verdict.FITS:
+                taken, told = tried_now, less
+                break
     return None if len(taken) < 2 else _Option(_joined(taken, now, told), told)  # noqa: PLR2004
 
 

@@ -74,7 +74,8 @@ class Architecture:
     weight_bytes: int = 2
     """Bytes of one weight in the checkpoint: 4 where it is stored in float32."""
     known_params: int | None = None
-    """All parameters as counted in the checkpoint's own headers."""
+    """All parameters where the sizes alone do not make them: counted in the checkpoint's headers,
+    or with uneven layers, norms and positions."""
     source: str = ""
     """Where it is from: a path, "table", or a name."""
     confidence: Confidence = Confidence.HIGH

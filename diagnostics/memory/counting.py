@@ -104,7 +104,13 @@ class Counts:
         adapter = self.work.adapter
         if adapter is None:
             return 0
-        return sum(self.adapter_of(linear, adapter) for linear in self.adapted)
+        own = sum(self.adapter_of(linear, adapter) for linear in self.adapted)
+        experts = self.model.experts
+        if experts is None or adapter.targets != ("all",) or self.work.method is Method.OFT:
+            return own
+        # The experts that every token goes through are linear layers of their own.
+        width = experts.shared_intermediate_size
+        return own + (3 * adapter.rank * (self.model.hidden_size + width) if width else 0)
 
     def adapter_of(self, linear: Linear, adapter: Adapter) -> int:
         """Return the parameters of one linear layer's adapter."""
@@ -167,12 +173,18 @@ class Counts:
         kept = self.total - (self.trainable if work.adapter is None else 0)
         plain = float(kept * model.weight_bytes)
         if work.quantization is not None:
-            weights = model.layers * self.layer_weights
-            plain += weights * (self.quantized_bytes - model.weight_bytes)
+            plain += self.quantizable * (self.quantized_bytes - model.weight_bytes)
         if work.upcast_layernorm and work.method is not Method.FULL:
             norms = (model.layers * model.norms_per_layer + 1) * model.hidden_size
             plain += norms * (4 - model.weight_bytes)
         return plain
+
+    @cached_property
+    def quantizable(self) -> int:
+        """Weights that quantization shrinks: all but embeddings, head, norms, biases, towers."""
+        model = self.model
+        small = model.layers * self.layer_small + model.hidden_size + model.tower_params
+        return max(0, self.total - self.embedding - self.head - small)
 
     @cached_property
     def quantized_bytes(self) -> float:

@@ -268,7 +268,14 @@ class _Builder:
             add("scores.regrown", half * scores, ["scores.capped"])
         last = "scores.regrown" if self.model.attention_softcap else "scores.scaled"
         add("scores.masked", half * scores, [last])
-        add("softmax", FLOAT32 * scores, ["scores.masked"], saved=("softmax",))
+        # CUDA's backward of softmax multiplies gradient and output into a tensor of its own.
+        add(
+            "softmax",
+            FLOAT32 * scores,
+            ["scores.masked"],
+            saved=("softmax",),
+            backward_bytes=FLOAT32 * scores,
+        )
         add("softmax.cast", half * scores, ["softmax"])
         add("attention.heads", size, ["softmax.cast", value], saved=("softmax.cast", value))
         return add("attention", size, ["attention.heads"])

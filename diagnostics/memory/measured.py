@@ -39,7 +39,7 @@ def measured_peak(snapshot: Snapshot, work: Workload) -> Measured | None:
     if not snapshot.steps or work.on_cpu:
         return None
     own = set(snapshot.process.pids) if snapshot.process is not None else set()
-    peaks = []
+    peaks: list[int] = []
     for index, sample in snapshot.gpus.items():
         listed = () if isinstance(sample.processes, Missing) else sample.processes
         pids = {one.pid for one in listed}
