@@ -35,7 +35,7 @@ def test_a_rule_has_a_case_that_fires_and_one_that_stays_silent(rule: Rule):
 
 @pytest.mark.parametrize("rule", RULES.rules, ids=lambda rule: rule.id)
 def test_a_rule_speaks_both_languages(rule: Rule):
-    texts = [rule.title, rule.why, *rule.cause]
+    texts = [rule.title, rule.why, rule.to_be_sure, *rule.cause]
     texts += [text for fix in rule.fixes for text in (fix.title, fix.why, fix.price)]
 
     assert all(text.en for text in texts)

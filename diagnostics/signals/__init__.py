@@ -13,6 +13,7 @@ from diagnostics.signals import (
     machine,
     memory,
     pace,
+    plan,
     preferences,
     rates,
     repository,
@@ -28,7 +29,7 @@ from diagnostics.signals.context import Context, Reader, Signal, Value
 __all__ = ["SIGNALS", "Context", "Reader", "Signal", "Value", "read_signal"]
 
 _TABLES = (
-    *(data, errors, evaluation, gradients, loss, machine, memory, pace, preferences),
+    *(data, errors, evaluation, gradients, loss, machine, memory, pace, plan, preferences),
     *(rates, repository, restarts, resume, run, sharding, template, zero_loss),
 )
 
