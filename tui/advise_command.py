@@ -24,7 +24,7 @@ from diagnostics.report.advice import as_text, as_value
 from diagnostics.runs.files import write_atomic
 from diagnostics.runs.forecasting import gather_facts
 from diagnostics.sources.dataset import look
-from tui.estimate_command import devices_of, read_config
+from tui.inputs import devices_of, read_config
 
 DONE, NOTHING_FITS = 0, 1
 _CONFIGS = frozenset({".yaml", ".yml", ".json"})

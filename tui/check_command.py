@@ -12,6 +12,7 @@ from diagnostics.findings import Language, Severity
 from diagnostics.precheck.report import CheckReport, as_markdown, as_text, as_value
 from diagnostics.report.model import describe_changes
 from diagnostics.runs.check import Checker, Mended, make_checker, mend
+from tui.inputs import devices_of
 from tui.loaded_rules import rules_or_warn
 
 DONE, FOUND = 0, 1
@@ -25,7 +26,12 @@ def check(args: argparse.Namespace) -> int:
         raise RunError(f"{args.fix} is no fix", remedy="put --fix last, or write --fix=ID")
     rules = rules_or_warn(args.rules).rules
     checker = make_checker(
-        str(args.config), args.overrides, rules, python=args.python, probe=not args.no_probe
+        str(args.config),
+        args.overrides,
+        rules,
+        python=args.python,
+        probe=not args.no_probe,
+        devices=devices_of(args),
     )
     try:
         config = checker.read(_data(checker))

@@ -189,6 +189,7 @@ def _check_command(command: Callable[[str, str], argparse.ArgumentParser]) -> No
     check.add_argument(
         "--no-probe", action="store_true", help="do not ask what is installed for the training"
     )
+    _gpu_options(check)
     _language_option(check)
     _rules_option(check)
     check.set_defaults(do=later("tui.check_command", "check"))

@@ -1,11 +1,16 @@
 """Owns the seam between screens and engine: protocols only, so a screen can be tested alone."""
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from diagnostics.findings import Finding, Fix, Language
+from diagnostics.history import Snapshot
 from diagnostics.monitor_update import MonitorUpdate, Proposal
 from diagnostics.runs.model import Run
+
+if TYPE_CHECKING:  # the first screen needs neither: they are imported after it
+    from diagnostics.memory.advice import Advice
+    from diagnostics.runs.config_look import ConfigCheck, ConfigLook
 
 
 class Subscription(Protocol):
@@ -41,8 +46,24 @@ class Services(Protocol):
         """Return a subscription that is not started yet."""
         ...
 
-    def propose(self, run: Run, finding: Finding, fix: Fix) -> Proposal:
+    def propose(self, run: Run, finding: Finding | None, fix: Fix) -> Proposal:
         """Work out what a fix would do; LlamavetError where it cannot be. Slow."""
+        ...
+
+    def look_at_config(self, run: Run, snapshot: Snapshot) -> "ConfigLook":
+        """Read a run's config as it stands, and what predicts its memory. Slow."""
+        ...
+
+    def check_config(self, run: Run, look: "ConfigLook") -> "ConfigCheck":
+        """Judge a config that was looked at. Slower: the training's own Python is asked."""
+        ...
+
+    def advise(self, run: Run, look: "ConfigLook") -> "Advice":
+        """Weigh the methods for a config's model and data. Slow.
+
+        Raises:
+            LlamavetError: the model is not known, or a value has no meaning.
+        """
         ...
 
     def treat(self, proposal: Proposal, on_progress: Callable[[str], None]) -> Run:

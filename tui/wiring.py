@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from diagnostics.errors import RunError
 from diagnostics.findings import Finding, Fix, Language
+from diagnostics.history import Snapshot
 from diagnostics.monitor import Monitor
 from diagnostics.monitor_update import Proposal
 from diagnostics.ruleset import RuleSet
@@ -14,6 +16,10 @@ from diagnostics.runs.proposal import TreatmentPlan, propose, propose_stop
 from diagnostics.runs.resolve import live_runs, recent_runs
 from diagnostics.runs.treatment import carry_out, undo
 from diagnostics.runs.watching import make_watcher, refreshed_group
+
+if TYPE_CHECKING:  # the first screen needs neither: they are imported after it
+    from diagnostics.memory.advice import Advice
+    from diagnostics.runs.config_look import ConfigCheck, ConfigLook
 
 
 class LocalServices:
@@ -41,9 +47,30 @@ class LocalServices:
             ),
         )
 
-    def propose(self, run: Run, finding: Finding, fix: Fix) -> Proposal:
+    def propose(self, run: Run, finding: Finding | None, fix: Fix) -> Proposal:
         """Work out what a fix and the relaunch would do."""
         return propose(self._present(run), finding, fix)
+
+    def look_at_config(self, run: Run, snapshot: Snapshot) -> "ConfigLook":
+        """Read a run's config as it stands, and what predicts its memory."""
+        from diagnostics.runs.config_look import look_at_config  # noqa: PLC0415 - later
+
+        return look_at_config(run, snapshot)
+
+    def check_config(self, run: Run, look: "ConfigLook") -> "ConfigCheck":
+        """Judge a config that was looked at, by the rules that judge a run."""
+        from diagnostics.runs.config_look import check_config  # noqa: PLC0415 - the same
+
+        return check_config(run, look, self._rules.rules)
+
+    def advise(self, run: Run, look: "ConfigLook") -> "Advice":
+        """Weigh the methods for a config's model and data."""
+        from diagnostics.memory.advice import advise  # noqa: PLC0415 - the same
+        from diagnostics.runs.advising import case_of  # noqa: PLC0415 - the same
+
+        if look.config is None or look.facts is None:
+            raise RunError("there is no config to advise on")
+        return advise(case_of(look.config, look.facts, run.cwd))
 
     def propose_relaunch(self, run: Run) -> Proposal:
         """Work out what a relaunch without a change would do."""

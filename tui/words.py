@@ -182,6 +182,36 @@ EMPTY: Final[tuple[Text, ...]] = (
     Text("r looks again.", "按 r 重新查找。"),
 )
 
+# Config, what-if, advisor.
+NEEDED: Final = Text("{needed} GiB needed", "需要 {needed} GiB")
+NEEDED_OF: Final = Text("{needed} GiB of {capacity}", "{needed} GiB，共 {capacity}")
+AT_PEAK: Final = Text("{phase} phase, {confidence}", "{phase}阶段，{confidence}")
+BY_PHASE: Final = Text("by phase: {phases} GiB", "各阶段：{phases} GiB")
+GIVEN: Final = Text("taken as given: {text}", "假定：{text}")
+MODEL_UNKNOWN: Final = Text("model unknown: {reason}", "模型未知：{reason}")
+NOT_PREDICTED: Final = Text("not predicted: {reason}", "无法预测：{reason}")
+CONTRADICTED: Final = Text("the run showed another peak", "该训练的实际峰值与之不符")
+READING: Final = Text("reading the config…", "正在读取配置…")
+CHECKING: Final = Text("checking…", "检查中…")
+CLEAN: Final = Text("✔ nothing found", "✔ 未发现问题")
+NO_CONFIG: Final = Text("the config of this run is not known", "该训练的配置未知")
+UNREADABLE: Final = Text("the config cannot be read: {error}", "无法读取配置：{error}")
+SAID_BY_COMMAND: Final = Text("command line", "命令行")
+NOT_SET_KEYS: Final = Text("not set, worth a try", "未设置，可以一试")
+NOT_SET: Final = Text("not set (default {value})", "未设置（默认 {value}）")
+WAS: Final = Text("was {value}", "原为 {value}")
+MORE_LINES: Final = Text("{count} more lines", "另有 {count} 行")
+REFUSED: Final = Text(
+    "LLaMA-Factory would refuse this: {message}", "LLaMA-Factory 会拒绝：{keys} 不能这样设置"
+)
+TRIED: Final = Text("your change: {changes}", "你的更改：{changes}")
+TRIED_WHY: Final = Text("tried on the config screen", "在配置界面试算")
+TRIED_PRICE: Final = Text("what is learned may change", "可能改变训练结果")
+ADVISOR: Final = Text("which method", "选择方法")
+WEIGHING: Final = Text("weighing the methods…", "正在比较各方法…")
+WRITES_IT: Final = Text("{command} writes this", "{command} 可写出此文件")
+WRITES_OTHER: Final = Text("{command} writes the one marked >", "{command} 写出标有 > 的一项")
+
 # Keys.
 READ_ONLY: Final = Text("read-only", "只读")
 KEYS: Final[Mapping[str, Text]] = MappingProxyType(
@@ -204,6 +234,13 @@ KEYS: Final[Mapping[str, Text]] = MappingProxyType(
         "move": Text("move", "移动"),
         "refresh": Text("look again", "刷新"),
         "scroll": Text("scroll", "滚动"),
+        "config": Text("config", "配置"),
+        "more": Text("change", "更改"),
+        "next": Text("next value", "下一项"),
+        "reset": Text("reset", "复原"),
+        "propose": Text("propose", "提出更改"),
+        "advise": Text("advisor", "方法建议"),
+        "yaml": Text("its YAML", "查看 YAML"),
     }
 )
 KEYS_LONG: Final[Mapping[str, Text]] = MappingProxyType(
@@ -217,6 +254,7 @@ KEYS_LONG: Final[Mapping[str, Text]] = MappingProxyType(
         "undo": Text("put the config back as it was before the last fix", "撤销上次对配置的修复"),
         "details": Text("every finding with its evidence and fixes", "全部诊断、证据与方案"),
         "log": Text("the log, as far back as it is kept", "完整日志"),
+        "config": Text("the config: faults, memory, what-if", "配置：问题、内存、试算"),
         "runs": Text("the list of trainings", "训练列表"),
         "toggle_language": Text("Chinese or English", "中文或英文"),
         "leave": Text("leave llamavet; the training goes on", "退出 llamavet，训练继续"),

@@ -86,7 +86,7 @@ class Sizes:
             is_grave = names in {HIDDEN, LAYERS} and not self.is_part
             self.remark(
                 f"{names[0]} is not in config.json: {number:,} is its family's default",
-                Confidence.MEDIUM if is_grave else Confidence.HIGH,
+                Confidence.LOW if is_grave else Confidence.HIGH,
             )
         return number
 

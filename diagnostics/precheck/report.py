@@ -14,6 +14,7 @@ from diagnostics.report.json import SCHEMA, as_json
 from diagnostics.report.layout import WIDTH, columns, cut, wrapped
 from diagnostics.report.markdown import code, escaped, fenced
 from diagnostics.report.model import Remedy, Report, RunFacts, describe_changes
+from diagnostics.report.outlook import memory_line
 from diagnostics.report.remedy import best_fix, work_out_remedy
 from diagnostics.report.summary import fix_line, price_line, remedy_heading
 from diagnostics.report.text import diff_lines
@@ -127,6 +128,7 @@ def _remedy(remedy: Remedy, language: Language) -> Iterator[str]:
         reason = words.NOT_EDITED.to(language).format(reason=shown(remedy.fault))
         yield from wrapped(reason, _INDENT * 2)
     elif remedy.diff:
+        yield from wrapped(memory_line(fix, language), _INDENT * 2)
         yield from wrapped(price_line(fix, language), _INDENT * 2)
         yield from (f"{_INDENT * 2}{line}" for line in diff_lines(remedy.diff, language))
 
@@ -141,6 +143,7 @@ def _others(finding: Finding, remedy: Remedy | None, language: Language) -> Iter
     for name, fix in zip(names, left, strict=True):
         start = f"{_INDENT * 2}{name}{' ' * (room - columns(name))}  "
         yield cut(f"{start}{fix_line(fix, language)}", WIDTH)
+        yield from wrapped(memory_line(fix, language), " " * columns(start))
 
 
 def as_value(report: CheckReport, language: Language) -> dict[str, Any]:

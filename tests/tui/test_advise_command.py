@@ -174,7 +174,7 @@ def test_a_guessed_model_is_shown_with_low_confidence(place: Path):
     done = llamavet("advise", "someone/own-7b", "--gpu", "24", cwd=place)
 
     assert "LOW confidence" in done.stdout
-    assert "guessed from the name" in done.stdout
+    assert "guessed from 7B in its name" in done.stdout
 
 
 @pytest.mark.parametrize(
