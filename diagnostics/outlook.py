@@ -187,7 +187,7 @@ def _ordered(
 def _place(option: _Option) -> tuple[bool, int, int]:
     """Return a fix's place: what may fit before what does not, the harmless before the others."""
     if option.fix.id == NOTHING:
-        return (False, 0, 0)
+        return (False, -3, 0)
     return (option.rank == _RANK[Verdict.DOES_NOT_FIT], -option.fix.safety, option.rank)
 
 

@@ -172,7 +172,7 @@ class Counts:
         model, work = self.model, self.work
         kept = self.total - (self.trainable if work.adapter is None else 0)
         plain = float(kept * model.weight_bytes)
-        if work.quantization is not None:
+        if work.quantization is not None and work.adapter is not None:
             plain += self.quantizable * (self.quantized_bytes - model.weight_bytes)
         if work.upcast_layernorm and work.method is not Method.FULL:
             norms = (model.layers * model.norms_per_layer + 1) * model.hidden_size

@@ -17,7 +17,8 @@ def sharding_of(config: Mapping[str, object], gpus: int) -> Sharding:
     zero = config.get("zero_optimization")
     zero = zero if isinstance(zero, Mapping) else {}
     stage = zero.get("stage")
-    stage = stage if isinstance(stage, int) and 0 <= stage <= 3 else 0  # noqa: PLR2004
+    if isinstance(stage, bool) or not isinstance(stage, int) or not 0 <= stage <= 3:  # noqa: PLR2004
+        stage = 0
     return Sharding(
         gpus=max(1, gpus),
         zero_stage=stage,

@@ -156,7 +156,8 @@ class _Builder:
         held = tuple({source, f"{name}.wide"} & self.tape.sizes.keys())
         size = inner * linear.outputs * tokens
         if adapter.dora:
-            return self.decomposed(linear, output, held)
+            identity = (inner if keeps else width + (inner if inner < width else 0)) * linear.inputs
+            return self.decomposed(linear, output, held, float(identity * linear.inputs))
         add(f"{name}.scaled", size, [f"{name}.b"], holds=held)
         wide = max(self.tape.sizes[output], inner * linear.outputs * tokens)
         result = add(f"{name}.sum", wide, [output, f"{name}.scaled"])
@@ -164,11 +165,17 @@ class _Builder:
             result = add(f"{name}.back", self.half * linear.outputs * tokens, [result])
         return result
 
-    def decomposed(self, linear: Linear, output: str, held: tuple[str, ...]) -> str:
-        """DoRA: a magnitude in float32 scales both branches, which are kept for its gradient."""
+    def decomposed(
+        self, linear: Linear, output: str, held: tuple[str, ...], identity_bytes: float
+    ) -> str:
+        """DoRA: a magnitude in float32 scales both branches, which are kept for its gradient.
+
+        peft works the update out by sending an identity matrix of inputs x inputs through A and B.
+        """
         add, name, tokens = self.tape.add, linear.name, self.tokens
         size = FLOAT32 * linear.outputs * tokens
-        norm = 3.0 * FLOAT32 * linear.weights  # the weight and its update, to take their norm
+        # The identity with its cast; the weight and its update, to take their norm.
+        norm = identity_bytes + 3.0 * FLOAT32 * linear.weights
         add(f"{name}.magnified", size, [f"{name}.b"], saved=(f"{name}.b",), forward_bytes=norm)
         add(f"{name}.base", size, [output], saved=(output,), holds=held)
         add(f"{name}.sum", size, [f"{name}.magnified", f"{name}.base"])

@@ -62,6 +62,8 @@ def workload_of(
     pure = read.flag("pure_bf16")
     badam = read.flag("use_badam")
     quantization = _quantization(read)
+    if quantization is not None and method not in {Method.LORA, Method.OFT}:
+        raise read.refusal("quantization_bit", "works with lora and oft only")
     sharding = sharding_of(deepspeed, gpus) if deepspeed is not None else Sharding(gpus=gpus)
     kept = pure or badam or (sharding.zero_stage == 3 and quantization is None)  # noqa: PLR2004
     batch = read.count("per_device_train_batch_size", 8)
