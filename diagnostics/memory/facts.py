@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from diagnostics.config.effective import EffectiveConfig
 from diagnostics.errors import ConfigError, LlamavetError
@@ -23,6 +24,8 @@ class MemoryFacts:
     """What the config calls the model."""
     reason: str = ""
     """Why the model is not known."""
+    folder: Path | None = None
+    """Where its files are on this machine."""
     quantized: Quantization | None = None
     """How the checkpoint itself is quantized already."""
     gpus: int = 1

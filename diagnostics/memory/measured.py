@@ -45,4 +45,5 @@ def measured_peak(snapshot: Snapshot, work: Workload) -> Measured | None:
         pids = {one.pid for one in listed}
         if own & pids and not pids - own and not sample.simulated:
             peaks.append(snapshot.gpu_peak_bytes.get(index, 0))
-    return Measured(max(peaks) / GIB, Measure.DEVICE) if peaks and max(peaks) else None
+    highest = max(peaks, default=0)
+    return Measured(highest / GIB, Measure.DEVICE) if highest else None

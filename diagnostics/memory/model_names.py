@@ -81,6 +81,13 @@ def model_named(name: str) -> NamedModel | None:
     return NamedModel(guessed, is_known=False, quantization=quantization) if guessed else None
 
 
+def config_named(name: str) -> Mapping[str, object] | None:
+    """Return the table's config.json of a model; None where the name is not in it."""
+    text = _last_part(name)
+    found = next((one for one in _shortened(text) if one in _table()), "") or _origin(text)
+    return _table()[found] if found else None
+
+
 def quantization_named(name: str) -> Quantization | None:
     """Return the quantization that a name tells of, such as "-GPTQ-Int8"."""
     parts = re.split(r"[-_.]", _last_part(name))

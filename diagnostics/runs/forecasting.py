@@ -58,6 +58,7 @@ def gather_facts(
         model=found.architecture,
         name=str(name or ""),
         reason=found.reason if name else "the config names no model (model_name_or_path)",
+        folder=found.folder,
         quantized=found.quantization,
         gpus=gpus.count,
         capacity_gib=gpus.capacity_gib,

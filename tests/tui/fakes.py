@@ -35,6 +35,7 @@ from diagnostics.observations import (
 )
 from diagnostics.runs.model import Attempt, Launch, Outcome, Run, Treatment
 from diagnostics.status import RunStatus
+from tests.tui.real_configs import RealConfigs
 
 GIB = 2**30
 START = 1_700_000_000.0
@@ -244,7 +245,7 @@ class FakeSubscription:
 
 
 @dataclass
-class FakeServices:
+class FakeServices(RealConfigs):
     """Records what is asked for; publishes the update given for a run's name."""
 
     updates: dict[str, MonitorUpdate] = field(default_factory=dict)
@@ -270,7 +271,7 @@ class FakeServices:
         self.subscriptions.append(FakeSubscription(self.updates.get(run.name)))
         return self.subscriptions[-1]
 
-    def propose(self, run: Run, finding: Finding, fix: Fix) -> Proposal:
+    def propose(self, run: Run, finding: Finding | None, fix: Fix) -> Proposal:
         self.asked.append(f"propose {fix.id}")
         if self.error is not None:
             raise self.error

@@ -25,6 +25,7 @@ KEY_NAMES = {
     "question_mark": "?",
     "enter": "Enter",
     "up": "↑↓",
+    "right": "←→",
     "tab": "Tab",
 }
 NOTE_ROWS = 3

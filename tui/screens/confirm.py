@@ -19,7 +19,7 @@ from diagnostics.runs.model import Run
 from tui import words
 from tui.messages import TreatmentProgress
 from tui.screens.base import LlamavetScreen
-from tui.widgets.cells import Line, Role, Span, cut_line, inert, rule, wrap
+from tui.widgets.cells import Line, Role, Span, cut, cut_line, inert, rule, width_of, wrap
 from tui.widgets.difference import diff_lines
 from tui.widgets.findings import memory_role
 from tui.widgets.panel import Panel
@@ -165,13 +165,16 @@ class ConfirmScreen(LlamavetScreen):
         if proposal is None:
             text = "" if self._failed else say(words.WORKING_OUT, self.language)
             return (((text, Role.DIM),),)
-        lines: list[Line] = [((inert(proposal.title.to(self.language)), Role.STRONG),)]
+        title = inert(proposal.title.to(self.language))
+        lines: list[Line] = [((title, Role.STRONG),)]
         if proposal.fix is not None:
             safety = proposal.fix.safety
             role = Role.GOOD if safety is Safety.SAFE else Role.WARN
             tag: Span = (f"  [{words.SAFETIES[safety].to(self.language)}]", role)
             means: Span = (f"  {words.SAFETY_MEANS[safety].to(self.language)}", Role.DIM)
-            lines = [cut_line((*lines[0], tag, means), width)]
+            # However long the title is, what the fix may do stays in view.
+            short = cut(title, max(width - width_of((tag,)), 1))
+            lines = [cut_line(((short, Role.STRONG), tag, means), width)]
             predicted = proposal.fix.predicted
             if predicted is not None:
                 told = predicted_line(predicted, self.language)

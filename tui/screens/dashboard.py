@@ -50,6 +50,7 @@ class DashboardScreen(LlamavetScreen):
         Binding("s,k", "stop", "stop"),
         Binding("R", "relaunch", "relaunch"),
         Binding("d", "details", "details"),
+        Binding("c", "config", "config"),
         Binding("l", "log", "log"),
         Binding("o,escape", "runs", "runs"),
         Binding("u", "undo", "undo"),
@@ -251,6 +252,13 @@ class DashboardScreen(LlamavetScreen):
                 words.LOG, lambda width, language: log_page(log, width, language), at_end=True
             )
         )
+
+    def action_config(self) -> None:
+        """Show the config with what a check finds, and a what-if."""
+        from tui.screens.config import ConfigScreen  # noqa: PLC0415 - not on the first screen
+
+        self._forget_note()
+        self.app.push_screen(ConfigScreen(self.run, self._snapshot, self._treated))
 
     def action_runs(self) -> None:
         """Show the list of trainings."""

@@ -10,6 +10,8 @@ from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 from textual.worker import Worker, WorkerState
 
+from diagnostics.history import Snapshot
+from diagnostics.monitor_update import Proposal
 from diagnostics.runs.model import Run
 from tui import words
 from tui.screens.base import LlamavetScreen
@@ -27,6 +29,7 @@ class PickerScreen(LlamavetScreen):
     BINDINGS: ClassVar[list[Any]] = [
         Binding("enter", "choose", "open"),
         Binding("up", "scroll", "choose"),
+        Binding("c", "config", "config"),
         Binding("r", "refresh", "look again"),
     ]
 
@@ -55,7 +58,7 @@ class PickerScreen(LlamavetScreen):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Offer to open only where there is something to open."""
         del parameters
-        return bool(self._runs) if action in {"choose", "scroll"} else True
+        return bool(self._runs) if action in {"choose", "scroll", "config"} else True
 
     def key_word(self, action: str) -> str:
         """Say that arrows move and Enter opens."""
@@ -89,6 +92,17 @@ class PickerScreen(LlamavetScreen):
     def action_choose(self) -> None:
         """Open the highlighted training."""
         self.query_one("#runs", OptionList).action_select()
+
+    def action_config(self) -> None:
+        """Show the config of the highlighted training."""
+        from tui.screens.config import ConfigScreen  # noqa: PLC0415 - not on the first screen
+
+        at = self.query_one("#runs", OptionList).highlighted
+        if self._runs and at is not None:
+            self.app.push_screen(ConfigScreen(self._runs[at], Snapshot(), self._treated))
+
+    def _treated(self, _proposal: Proposal, run: Run) -> None:
+        self.owner.open_run(run)
 
     def action_scroll(self) -> None:
         """Stand for the arrow keys, which the list itself takes."""

@@ -64,6 +64,7 @@ def help_page(width: int, language: Language) -> Sequence[Line]:
         "u": "undo",
         "d": "details",
         "l": "log",
+        "c": "config",
         "o": "runs",
         "z": "toggle_language",
         "q": "leave",
