@@ -3,8 +3,10 @@
 import argparse
 import json
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 from diagnostics.errors import RunError
@@ -52,7 +54,10 @@ def _simulated(told: Forecast, facts: MemoryFacts, python: Path | None) -> Forec
         RunError: it cannot be simulated, and why.
     """
     environment = probe(python, os.environ, Path.cwd())
-    if environment.python is None or (python is not None and environment.reason is not None):
+    runs = environment.python
+    if runs is None and python is None and find_spec("torch") is not None:
+        runs = Path(sys.executable)  # llamavet[exact] brings what the training's Python would
+    if runs is None or (python is not None and environment.reason is not None):
         raise RunError(environment.reason or "no Python with torch was found; --python names one")
     config: Mapping[str, object] | None = config_named(facts.name)
     if facts.folder is not None and (facts.folder / "config.json").is_file():
@@ -62,7 +67,7 @@ def _simulated(told: Forecast, facts: MemoryFacts, python: Path | None) -> Forec
             f"{facts.name}: its config.json is not on this machine, so it cannot be built",
             remedy="download the model, or leave --exact out",
         )
-    found = simulate(environment.python, config, told.work, os.environ)
+    found = simulate(runs, config, told.work, os.environ)
     packages = ", ".join(f"{name} {version}" for name, version in found.versions.items())
     seconds = f"{found.seconds:.0f}"
     notes = (
