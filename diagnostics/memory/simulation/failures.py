@@ -1,0 +1,5 @@
+"""Owns what cannot be simulated."""
+
+
+class UnsupportedError(Exception):
+    """Something cannot be simulated; the text says what and why."""
