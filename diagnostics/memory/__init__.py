@@ -1,1 +1,1 @@
-"""Predicts a training's peak GPU memory from its config: what takes it, when, and whether it fits."""
+"""Predicts a training's peak of GPU memory from its config: what takes it, and whether it fits."""

@@ -151,17 +151,35 @@ class _Expansion:
             self.keys[event.block] = (visit, stretch.layer, count)
 
     def _outside(self, number: int, stretch: Stretch) -> Iterator[Change]:
+        """Yield what an optimizer does: layer by layer, be it one at a time or a list of them.
+
+        What it does for a template is done for one layer after the other, so that what a loop frees
+        before it goes on is not there for all of them at once.
+        """
         counts: dict[int | None, int] = {}
+        waiting: list[tuple[_Key, int]] = []
         for event in stretch.events:
             if event.size_bytes:
                 count = counts[event.layer] = counts.get(event.layer, -1) + 1
                 self.keys[event.block] = (number, event.layer, count)
-                for place in self._places(event.layer):
-                    yield self._make(stretch.part, (number, place, count), event.size_bytes)
+            key = self.keys[event.block]
+            if waiting and key[1] not in {None, waiting[0][0][1]}:
+                yield from self._repeated(stretch.part, waiting)
+                waiting = []
+            if key[1] in self.layout.templates:
+                waiting.append((key, event.size_bytes))
             else:
-                key, layer, count = self.keys[event.block]
-                for place in self._places(layer):
-                    yield self._free(stretch.part, (key, place, count))
+                yield from self._repeated(stretch.part, [(key, event.size_bytes)])
+        yield from self._repeated(stretch.part, waiting)
+
+    def _repeated(self, part: str, changes: Sequence[tuple[_Key, int]]) -> Iterator[Change]:
+        """Yield the changes of one layer for each place that it stands at."""
+        for place in self._places(changes[0][0][1]) if changes else ():
+            for (key, _, count), size_bytes in changes:
+                if size_bytes:
+                    yield self._make(part, (key, place, count), size_bytes)
+                else:
+                    yield self._free(part, (key, place, count))
 
     def _inside(self, stretch: Stretch, visit: int, place: int) -> Iterator[Change]:
         count = -1

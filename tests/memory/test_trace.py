@@ -127,3 +127,26 @@ def test_two_runs_are_repeated_each_by_its_own_template() -> None:
 
     repeated = sizes(few, [Run(18, RECORDED), Run(12, RECORDED)])
     assert repeated == sizes(whole, [Run(30, 30)])
+
+
+def in_a_loop(layers: int) -> list[Stretch]:
+    """Write an optimizer's step that goes from layer to layer and keeps nothing."""
+    training = Training(layers)
+    training.enter("load")
+    for layer in range(layers):
+        training.made(10 * MIB, layer)
+    training.enter("optimizer")
+    for layer in range(layers):
+        square = training.made(40 * MIB, layer)
+        update = training.made(20 * MIB, layer)
+        training.freed(square)
+        training.freed(update)
+    return training.stretches
+
+
+def test_an_optimizer_that_goes_layer_by_layer_needs_one_layers_work_at_a_time() -> None:
+    few = replay(expand(in_a_loop(RECORDED), [Run(40, RECORDED)]))
+    whole = replay(expand(in_a_loop(40), [Run(40, 40)]))
+
+    assert few == whole
+    assert few.peak.peak == (400 + 60) * MIB
