@@ -17,6 +17,7 @@ from diagnostics.findings import Finding, Fix, Language, Safety
 from diagnostics.fixes import plan
 from diagnostics.monitor import Watcher
 from diagnostics.postmortem import examine
+from diagnostics.report.outlook import memory_line
 from diagnostics.runs.heal import heal
 from diagnostics.runs.launcher import LocalLauncher
 from diagnostics.runs.model import Run
@@ -179,6 +180,7 @@ def _show_fixes(
                 "fix": remedy.id,
                 "safety": remedy.safety.label,
                 "title": remedy.title.to(language),
+                "memory": memory_line(remedy, language),
                 "diff": diff,
             }
         )
@@ -187,6 +189,8 @@ def _show_fixes(
         return
     for entry in shown:
         print(f"{entry['fix']} ({entry['safety']}): {entry['title']}  [{entry['finding']}]")
+        if entry["memory"]:
+            print(f"  {entry['memory']}")
         print(entry["diff"] or "  (advice: nothing to write)\n")
 
 

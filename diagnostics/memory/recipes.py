@@ -230,12 +230,6 @@ class Hardware:
     batch: int = 1
 
 
-def values_of(recipe: Recipe, task: Task, hardware: Hardware) -> dict[str, object]:
-    """Return a config's keys in the order of the file."""
-    settings = _settings(recipe, task, hardware)
-    return {one.key: one.value for one in settings if not one.open}
-
-
 def as_yaml(
     recipe: Recipe, task: Task, hardware: Hardware, language: Language, heading: tuple[str, ...]
 ) -> str:

@@ -134,14 +134,6 @@ def packages_of(run: Run) -> dict[str, bool]:
     return {name: present for name, present in known.items() if present is not None}
 
 
-def llamafactory_version(run: Run) -> str | None:
-    """Return the version of LLaMA-Factory in the run's own environment, where it can be told."""
-    if run.launch is None:
-        return None
-    environment = probe_environment(run.launch.argv, run.launch.environ, run.launch.cwd)
-    return environment.packages.get("llamafactory")
-
-
 def refreshed_group(run: Run) -> RunGroup | None:
     """Return the run's live processes as they are now, or None where it has ended.
 
