@@ -16,15 +16,11 @@ from diagnostics.report.markdown import code, escaped, fenced
 from diagnostics.report.model import Remedy, Report, RunFacts, describe_changes
 from diagnostics.report.outlook import memory_line
 from diagnostics.report.remedy import best_fix, work_out_remedy
-from diagnostics.report.summary import fix_line, price_line, remedy_heading
+from diagnostics.report.summary import counted, fix_line, price_line, remedy_heading
 from diagnostics.report.text import diff_lines
 
 NOTHING = Text("nothing found", "未发现问题")
 LOOKED_AT = Text("{rules} rules, {keys} keys looked at", "检查了 {rules} 条规则、{keys} 个键")
-COUNTED = Text(
-    "{critical} critical, {warning} warning, {note} note",
-    "严重 {critical}，警告 {warning}，提示 {note}",
-)
 NOT_LOOKED_AT = Text("not looked at", "未检查")
 _INDENT = "  "
 _MOST_PLACES = 4
@@ -89,10 +85,9 @@ def _summary(report: CheckReport, language: Language) -> str:
     findings = report.diagnosis.findings
     if not findings:
         return f"{NOTHING.to(language)} ({looked})"
-    counts = {
-        severity.label: sum(one.severity is severity for one in findings) for severity in Severity
-    }
-    return f"{COUNTED.to(language).format(**counts)} ({looked})"
+    counts = {one: sum(f.severity is one for f in findings) for one in reversed(Severity)}
+    told = [counted(count, one, language) for one, count in counts.items() if count]
+    return f"{stop.join(told)} ({looked})"
 
 
 def _finding(

@@ -1,6 +1,6 @@
 """Owns the few words that sum a run up: how it stands, what it learned."""
 
-from diagnostics.findings import Evidence, Finding, Fix, Language, Safety, Text
+from diagnostics.findings import Evidence, Finding, Fix, Language, Safety, Severity, Text
 from diagnostics.report import words
 from diagnostics.report.clean import shown
 from diagnostics.report.model import Report, describe_changes
@@ -107,3 +107,11 @@ def short_name(report: Report) -> str:
     name = report.name.rstrip("/").rpartition("/")[2]
     says_nothing = name in {".", "..", "-"} or report.name.startswith("/dev/")
     return "" if says_nothing else shown(name)
+
+
+def counted(count: int, severity: Severity, language: Language) -> str:
+    """Return how many findings of a severity there are: "1 warning", "2 notes"."""
+    if language is Language.ZH:
+        return f"{count} 项{words.SEVERITIES[severity].zh}"
+    plural = "" if count == 1 or severity is Severity.CRITICAL else "s"
+    return f"{count} {severity.label}{plural}"

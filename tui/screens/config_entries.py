@@ -8,7 +8,7 @@ from diagnostics.config.nodes import LINE_BREAK
 from diagnostics.config.render import write_value
 from diagnostics.errors import LlamavetError
 from diagnostics.findings import Finding, Language, Severity
-from diagnostics.report.words import SEVERITIES
+from diagnostics.report.summary import counted
 from diagnostics.runs.config_look import ConfigLook
 from diagnostics.what_if import SUGGESTED, WhatIf
 from tui import words
@@ -49,17 +49,13 @@ def file_rule(
     elif findings:
         counts = {one: sum(f.severity is one for f in findings) for one in reversed(Severity)}
         note = tuple(
-            (f" {words.SEVERITY_MARKS[one]} {count} {_word(one, language)}", SEVERITY_ROLES[one])
+            (f" {words.SEVERITY_MARKS[one]} {counted(count, one, language)}", SEVERITY_ROLES[one])
             for one, count in counts.items()
             if count
         )
     elif look is not None and look.config is not None:
         note = ((say(words.CLEAN, language), Role.GOOD),)
     return rule(cut(inert(name), max(width // 2, 10)), width, note)
-
-
-def _word(severity: Severity, language: Language) -> str:
-    return SEVERITIES[severity].to(language).lower()
 
 
 def written(value: object) -> str:
