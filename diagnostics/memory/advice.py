@@ -10,19 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from diagnostics.findings import Language, Text
+from diagnostics.memory.advised_config import as_yaml
 from diagnostics.memory.facts import MemoryFacts
 from diagnostics.memory.options import Bench, Case, Option, Preference
 from diagnostics.memory.reasons import LARGE_DATA, SMALL_DATA, reasons_for, ways_out
-from diagnostics.memory.recipes import (
-    FREEZE,
-    FULL,
-    LORA,
-    RECIPES,
-    Hardware,
-    Precision,
-    Recipe,
-    as_yaml,
-)
+from diagnostics.memory.recipes import FREEZE, FULL, LORA, RECIPES, Recipe
+from diagnostics.memory.task import Hardware, Precision
 from diagnostics.memory.verdict import Verdict
 
 

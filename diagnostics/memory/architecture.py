@@ -6,6 +6,10 @@ Sizes are those of Hugging Face's `config.json`; nothing is read here.
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from diagnostics.findings import Text
+from diagnostics.memory.activations import Activation
+from diagnostics.memory.norms import NormKind, NormPlace
+
 
 class Confidence(StrEnum):
     """How far a prediction, or what it rests on, can be trusted."""
@@ -61,11 +65,14 @@ class Architecture:
     """Whether q, k and v have biases."""
     qk_norm: bool = False
     gated_mlp: bool = True
+    activation: Activation = Activation.FUSED
     logit_softcap: bool = False
     """Whether logits go through a tanh, which is kept for the backward (Gemma 2)."""
     attention_softcap: bool = False
     """Whether attention scores do."""
     norms_per_layer: int = 2
+    norm_kind: NormKind = NormKind.RMS
+    norm_place: NormPlace = NormPlace.BEFORE
     linears: tuple[Linear, ...] = ()
     """The linear layers of one decoder layer, named as in the model's code."""
     experts: Experts | None = None
@@ -73,11 +80,13 @@ class Architecture:
     """Parameters beside the decoder: a vision or audio tower and its projector."""
     weight_bytes: int = 2
     """Bytes of one weight in the checkpoint: 4 where it is stored in float32."""
+    half: str = ""
+    """Which 16-bit numbers the checkpoint has: "bfloat16" or "float16"; empty if not known."""
     known_params: int | None = None
     """All parameters where the sizes alone do not make them: counted in the checkpoint's headers,
     or with uneven layers, norms and positions."""
     source: str = ""
     """Where it is from: a path, "table", or a name."""
     confidence: Confidence = Confidence.HIGH
-    remarks: tuple[str, ...] = field(default=())
+    remarks: tuple[Text, ...] = field(default=())
     """What was assumed, in words."""

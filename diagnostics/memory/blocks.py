@@ -1,7 +1,8 @@
 """Owns the parts of one decoder layer: attention, MLP, experts; and what layers differ in."""
 
+from diagnostics.findings import Text
 from diagnostics.memory.architecture import Architecture, Confidence, Experts, Linear
-from diagnostics.memory.families import Family, HeadNorms
+from diagnostics.memory.family import Family, HeadNorms
 from diagnostics.memory.sizes import (
     DENSE_LAYERS,
     EXPERTS,
@@ -38,7 +39,11 @@ def latent_attention(read: Sizes, family: Family, hidden: int, heads: int) -> tu
     low_q = read.optional(("q_lora_rank",))
     bias = read.switch(family.qkv_bias)
     closing_bias = read.switch(family.closing_bias)
-    read.remark("multi-head latent attention: its activations are rough", Confidence.MEDIUM)
+    text = Text(
+        "multi-head latent attention: its activations are rough",
+        "多头潜在注意力（MLA）：激活值为粗略估计",
+    )
+    read.remark(text, Confidence.MEDIUM)
     queries = heads * (nope + rope)
     into: tuple[Linear, ...] = (Linear("q_proj", hidden, queries, group="attention"),)
     if low_q is not None:
@@ -78,13 +83,19 @@ def experts(name: str, read: Sizes, inner: int) -> Experts | None:
         shared = width * (read.optional(SHARED_EXPERTS, least=0) or 0)
     per_token = read.optional(PER_TOKEN)
     if per_token is None:
-        read.remark("config.json does not say how many experts a token has: 2", Confidence.LOW)
+        text = Text(
+            "config.json does not say how many experts a token has: 2",
+            "config.json 未写每个 token 使用几个专家：按 2 个计算",
+        )
+        read.remark(text, Confidence.LOW)
         per_token = 2
     if per_token > count:
         raise read.refusal(f"{PER_TOKEN[0]} is {per_token}, of only {count} experts")
-    read.remark(
-        "a mixture of experts: how its tokens spread decides its activations", Confidence.MEDIUM
+    text = Text(
+        "a mixture of experts: how its tokens spread decides its activations",
+        "混合专家模型：激活值取决于 token 在专家间的分布",
     )
+    read.remark(text, Confidence.MEDIUM)
     return Experts(count, per_token, width, shared, _dense_layers(read))
 
 

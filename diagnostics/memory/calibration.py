@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from diagnostics.findings import Text
+from diagnostics.memory.workload import Workload
 
 _SANE = (0.5, 2.0)
 """A factor beyond these is not a correction but another run, or another process's memory."""
@@ -50,6 +51,13 @@ class Calibration:
             f"按 {factor} 修正：本次训练的一次尝试实测 {measured} GiB"
             f"（{self.measure.value}），预测 {predicted}",
         )
+
+
+def kind_of(work: Workload) -> str:
+    """Name what must be the same for a measurement to hold: what trains how, and where."""
+    bits = work.quantization.bits if work.quantization is not None else 0
+    parts = (work.method, bits, work.sharding.zero_stage or 0, work.stage, work.on_cpu)
+    return "/".join(str(part) for part in parts)
 
 
 def calibrate(

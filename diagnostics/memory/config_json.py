@@ -7,10 +7,14 @@ from a family's defaults or guessed is said in the remarks.
 from collections.abc import Mapping
 from dataclasses import replace
 
+from diagnostics.findings import Text
 from diagnostics.memory import blocks
+from diagnostics.memory.activations import BY_NAME, Activation
 from diagnostics.memory.architecture import Architecture, Confidence
 from diagnostics.memory.counting import Counts
-from diagnostics.memory.families import FAMILIES, NOT_DECODERS, Family, HeadNorms
+from diagnostics.memory.families import FAMILIES, NOT_DECODERS
+from diagnostics.memory.family import Family, HeadNorms
+from diagnostics.memory.norms import NormPlace
 from diagnostics.memory.sizes import HEAD_DIM, HEADS, HIDDEN, INNER, KV_HEADS, LAYERS, VOCAB, Sizes
 from diagnostics.memory.towers import towers_of
 from diagnostics.memory.workload import Quantization, Workload
@@ -42,6 +46,7 @@ _PARTS = ("text_config", "llm_config", "language_config")
 _TOWERS = ("vision_config", "audio_config")
 _UNPACKED_METHODS = frozenset({"fp8", "mxfp4"})
 _KNOWN_BITS = frozenset({1, 2, 3, 4, 5, 6, 8})
+_DTYPES = frozenset({"float32", "bfloat16", "float16"})
 _USUAL_BITS: Mapping[str, int] = {"aqlm": 2, "eetq": 8, "fbgemm_fp8": 8, "compressed-tensors": 8}
 
 
@@ -66,9 +71,11 @@ def architecture_of(config: Mapping[str, object], *, source: str = "") -> Archit
         model = _with_towers(model, whole, read)
     if Counts(model, Workload()).total > _MAX_PARAMS:
         raise read.refusal("its sizes mean more parameters than any model has")
+    stored = _stored(read, whole)
     return replace(
         model,
-        weight_bytes=_weight_bytes(read, whole),
+        weight_bytes=4 if stored == "float32" else 2,
+        half="" if stored == "float32" else stored,
         source=source,
         confidence=read.confidence,
         remarks=tuple(dict.fromkeys(read.remarks)),
@@ -109,12 +116,18 @@ def _family(read: Sizes, whole: Mapping[str, object]) -> tuple[str, Family]:
     family = FAMILIES.get(name)
     if family is not None:
         if family.hybrid:
-            read.remark(f"{name}: layers with linear attention are taken as usual", Confidence.LOW)
+            text = Text(
+                f"{name}: layers with linear attention are taken as usual",
+                f"{name}：线性注意力层按普通层计算",
+            )
+            read.remark(text, Confidence.LOW)
         return name, family
     if name in NOT_DECODERS or whole.get("is_encoder_decoder") is True:
         raise read.refusal(f"model_type {name or 'unknown'} is no decoder")
     shown = f"model_type {name} is not known" if name else "no model_type"
-    read.remark(f"{shown}: its layers are taken to be llama's", Confidence.LOW)
+    shown_zh = f"未知的 model_type {name}" if name else "没有 model_type"
+    text = Text(f"{shown}: its layers are taken to be llama's", f"{shown_zh}：各层按 llama 计算")
+    read.remark(text, Confidence.LOW)
     return name or "unknown", replace(FAMILIES["llama"], defaults={})
 
 
@@ -155,9 +168,12 @@ def _decoder(read: Sizes, whole: Mapping[str, object]) -> Architecture:
         attention_bias=read.switch(family.qkv_bias),
         qk_norm=has_head_norms,
         gated_mlp=family.gated,
+        activation=_activation(read),
         logit_softcap=_capped(read, "final_logit_softcapping"),
         attention_softcap=_capped(read, "attn_logit_softcapping"),
         norms_per_layer=family.layer_norms,
+        norm_kind=family.norm_kind,
+        norm_place=family.norm_place,
         linears=linears,
         experts=mixture,
     )
@@ -165,6 +181,15 @@ def _decoder(read: Sizes, whole: Mapping[str, object]) -> Architecture:
     if not uneven:
         return model
     return replace(model, known_params=Counts(model, Workload()).total + uneven)
+
+
+def _activation(read: Sizes) -> Activation:
+    """Return how the MLP's activation is computed; by one kernel where that is not known."""
+    named = read.config.get("hidden_act", read.config.get("activation_function"))
+    if named == "xielu":
+        rough = Text("its activation xielu is known only roughly", "激活函数 xielu 只能粗略估计")
+        read.remark(rough, Confidence.LOW)
+    return BY_NAME.get(named, Activation.FUSED) if isinstance(named, str) else Activation.FUSED
 
 
 def _capped(read: Sizes, key: str) -> bool:
@@ -182,7 +207,7 @@ def _variant(name: str, family: Family, read: Sizes) -> Family:
     if name == "falcon" and config.get("parallel_attn") is False:
         return replace(family, layer_norms=4)
     if name == "stablelm" and config.get("use_parallel_residual") is True:
-        return replace(family, layer_norms=2)
+        return replace(family, layer_norms=2, norm_place=NormPlace.SHARED)
     return family
 
 
@@ -240,11 +265,20 @@ def _with_towers(model: Architecture, whole: Mapping[str, object], read: Sizes) 
     )
 
 
-def _weight_bytes(read: Sizes, whole: Mapping[str, object]) -> int:
+def _stored(read: Sizes, whole: Mapping[str, object]) -> str:
+    """Return the checkpoint's dtype; empty for 16 bits of a kind that the file does not name."""
     for config in (whole, read.config):
         for key in ("dtype", "torch_dtype"):
             value = config.get(key)
             if isinstance(value, str):
-                return 4 if value.removeprefix("torch.") in {"float32", "float"} else 2
-    read.remark("config.json names no dtype: 2 bytes a weight are assumed")
-    return 2
+                name = value.removeprefix("torch.")
+                return {"float": "float32", "half": "float16"}.get(
+                    name, name if name in _DTYPES else ""
+                )
+    read.remark(
+        Text(
+            "config.json names no dtype: 2 bytes a weight are assumed",
+            "config.json 未写 dtype：按每个权重 2 字节计算",
+        )
+    )
+    return ""

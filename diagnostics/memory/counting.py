@@ -14,6 +14,16 @@ ADAM_BLOCK = 256
 """Elements that share one scale in an 8-bit optimizer's states (bitsandbytes)."""
 
 
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """Trained tensors of one size: of how many elements, and how many there are."""
+
+    elements: int
+    count: int
+    embeds: bool = False
+    """Whether it is the input embedding."""
+
+
 @dataclass(frozen=True)
 class Counts:
     """Parameters of a model under a training. Counts are of elements."""
@@ -28,6 +38,17 @@ class Counts:
         if work.adapter is not None and not work.autocast and work.trainable_bytes == 4:  # noqa: PLR2004
             return self.model.weight_bytes
         return work.compute_bytes
+
+    @cached_property
+    def mixes_halves(self) -> bool:
+        """Whether frozen bfloat16 weights train under float16 autocast, or the other way round.
+
+        Each weight is then cast where it is used, and sums of both kinds are float32.
+        """
+        model, work = self.model, self.work
+        if not work.autocast or work.method is Method.FULL or model.weight_bytes == 4:  # noqa: PLR2004
+            return False
+        return bool(model.half) and model.half != work.half.value
 
     @cached_property
     def layer(self) -> int:
@@ -144,6 +165,39 @@ class Counts:
         return model.layers * self.adapter_in_layer + self.extra
 
     @cached_property
+    def trained_tensors(self) -> tuple[Tensor, ...]:
+        """The tensors that train, largest kinds first; what is left are vectors."""
+        layers, adapter = self.trainable_layers, self.work.adapter
+        sizes: list[Tensor] = []
+        if self.work.method is Method.LORA and adapter is not None:
+            for linear in self.adapted:
+                sizes += (
+                    Tensor(adapter.rank * wide, layers) for wide in (linear.inputs, linear.outputs)
+                )
+        elif adapter is not None:
+            sizes += (Tensor(self.adapter_of(linear, adapter), layers) for linear in self.adapted)
+        else:
+            sizes += (Tensor(linear.weights, layers) for linear in self.trained_linears)
+            sizes.append(Tensor(self.expert_weights, layers))
+        if self.work.method is Method.FULL:
+            sizes += (Tensor(self.embedding, 1, embeds=True), Tensor(self.head, 1))
+        elif self.extra >= self.embedding:
+            sizes.append(Tensor(self.embedding, self.extra // self.embedding))
+        left = self.trainable - sum(one.elements * one.count for one in sizes)
+        vector = self.model.hidden_size
+        return (*sizes, Tensor(vector, max(0, left) // vector))
+
+    @cached_property
+    def trained_linears(self) -> tuple[Linear, ...]:
+        """The linear layers of one trainable decoder layer whose own weights train."""
+        frozen = self.work.frozen
+        if frozen is None or frozen.modules == ("all",):
+            return self.model.linears
+        groups = {"self_attn": "attention", "attn": "attention", "mlp": "mlp"}
+        wanted = {groups.get(name, name) for name in frozen.modules}
+        return tuple(linear for linear in self.model.linears if linear.group in wanted)
+
+    @cached_property
     def trained_in_layer(self) -> int:
         """Parameters of one trainable decoder layer that train (not adapters)."""
         if self.work.method is Method.FULL:
@@ -153,18 +207,14 @@ class Counts:
             return 0
         if frozen.modules == ("all",):
             return self.layer
-        model = self.model
-        groups = {"self_attn": "attention", "attn": "attention", "mlp": "mlp"}
-        wanted = {groups.get(name, name) for name in frozen.modules}
         count = sum(
             linear.weights + (linear.outputs if linear.bias else 0)
-            for linear in model.linears
-            if linear.group in wanted
+            for linear in self.trained_linears
         )
-        if "mlp" in wanted:
+        if "mlp" in frozen.modules:
             count += self.expert_weights
         norms = sum("norm" in name for name in frozen.modules)
-        return count + norms * model.hidden_size
+        return count + norms * self.model.hidden_size
 
     @cached_property
     def base_bytes(self) -> float:

@@ -12,6 +12,7 @@ from diagnostics.memory.calibration import Calibration
 from diagnostics.memory.counting import Counts
 from diagnostics.memory.forecast import Forecast, forecast
 from diagnostics.memory.reading import workload_of
+from diagnostics.memory.support import supported
 from diagnostics.memory.workload import Method, Quantization, Workload
 
 
@@ -65,6 +66,9 @@ def workload_from(config: EffectiveConfig, facts: MemoryFacts) -> Workload:
     )
     if facts.quantized is not None and work.quantization is None:
         work = replace(work, quantization=facts.quantized)
+    if facts.model is not None:
+        flash = config.value("flash_attn")
+        work = supported(work, facts.model.model_type, flash_attn=flash)
     return replace(work, assumptions=(*notes, *work.assumptions)) if notes else work
 
 

@@ -1,4 +1,4 @@
-"""Owns how each family of decoders builds its layers: modules' names, biases, norms, defaults.
+"""Owns how each family of decoders builds its layers.
 
 Each entry says what the family's modeling code does with its `config.json`; sizes are not here.
 Sources: the modeling files of transformers 5.6 (https://github.com/huggingface/transformers), and
@@ -6,73 +6,11 @@ for baichuan, chatglm, internlm, minicpm and qwen the code beside their weights.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from enum import StrEnum
-from typing import TypeAlias
+from dataclasses import replace
 
-Switch: TypeAlias = bool | str
-"""Whether something is there: always, never, or as this key of `config.json` says (default: no);
-a key with "+" before it is yes where it is missing."""
-
-
-class HeadNorms(StrEnum):
-    """Norms of queries and keys."""
-
-    NONE = ""
-    HEAD = "of each head"
-    WHOLE = "of all heads at once"
-
-
-@dataclass(frozen=True, slots=True)
-class Family:
-    """How a family's decoder layer is built.
-
-    Norms are counted in vectors of the hidden size: a norm with a bias is two.
-    """
-
-    projections: tuple[str, ...] = ("q_proj", "k_proj", "v_proj")
-    """Three names, or one of a projection that is all three."""
-    closing: str = "o_proj"
-    mlp: tuple[str, ...] = ("gate_proj", "up_proj", "down_proj")
-    """The last goes back to the hidden size; two where gate and up are one or there is no gate."""
-    gated: bool = True
-    qkv_bias: Switch = "attention_bias"
-    closing_bias: Switch = "attention_bias"
-    mlp_bias: Switch = False
-    tied: bool = False
-    """Where `tie_word_embeddings` is missing."""
-    layer_norms: int = 2
-    last_norms: int = 1
-    head_norms: HeadNorms = HeadNorms.NONE
-    head_norms_if: Switch = True
-    head_bias: Switch = False
-    grouped: bool = True
-    """Whether several heads may share keys and values."""
-    latent: bool = False
-    """Multi-head latent attention (MLA)."""
-    gated_queries: bool = False
-    """Whether the query projection is twice as wide: its other half gates the output."""
-    positions: int | None = None
-    """Rows of learned positions above `max_position_embeddings`; None: none are learned."""
-    embedding_norms: int = 0
-    sinks: bool = False
-    """One attention sink a head."""
-    wide_mlp: bool = False
-    """`intermediate_size` counts gate and up together."""
-    quadruple: bool = False
-    """The MLP is 4 times the hidden size where the config names no size."""
-    expert_bias: bool = False
-    expert_scores: bool = False
-    """Whether the correction of each expert's score is a parameter."""
-    shared_gate: bool = False
-    """A gate from the hidden size to 1 before the shared expert."""
-    layer_scalars: int = 0
-    """Lone parameters of a layer, of its activation."""
-    hybrid: bool = False
-    """Whether most layers have linear attention."""
-    defaults: Mapping[str, int] = field(default_factory=dict)
-    """Sizes where the config does not name them."""
-
+from diagnostics.memory.family import Family, HeadNorms
+from diagnostics.memory.gpt_families import GPT_FAMILIES
+from diagnostics.memory.norms import NormKind, NormPlace
 
 _7B: Mapping[str, int] = {
     "hidden_size": 4096,
@@ -102,8 +40,8 @@ _QWEN3_5 = Family(
         "linear_num_value_heads": 32,
     },
 )
-_GEMMA = Family(tied=True, defaults={"head_dim": 256})
-_GEMMA2 = replace(_GEMMA, layer_norms=4)
+_GEMMA = Family(norm_kind=NormKind.WIDE_RMS, tied=True, defaults={"head_dim": 256})
+_GEMMA2 = replace(_GEMMA, layer_norms=4, norm_place=NormPlace.AROUND)
 _GEMMA3 = replace(
     _GEMMA2,
     head_norms=HeadNorms.HEAD,
@@ -134,49 +72,17 @@ _DEEPSEEK = Family(
     },
 )
 _ONE_SHARED: Mapping[str, int] = {"n_shared_experts": 1, "first_k_dense_replace": 1}
-_PHI = Family(
-    closing="dense",
-    mlp=("fc1", "fc2"),
-    gated=False,
-    qkv_bias=True,
-    closing_bias=True,
-    mlp_bias=True,
-    layer_norms=2,
-    last_norms=2,
-    head_bias=True,
-)
-_GPT = Family(
-    projections=("query_key_value",),
-    closing="dense",
-    mlp=("dense_h_to_4h", "dense_4h_to_h"),
-    gated=False,
-    qkv_bias=True,
-    closing_bias=True,
-    mlp_bias=True,
-    layer_norms=4,
-    last_norms=2,
-    grouped=False,
-    quadruple=True,
-)
-_GPT2 = replace(
-    _GPT,
-    projections=("c_attn",),
-    closing="c_proj",
-    mlp=("c_fc", "c_proj"),
-    tied=True,
-    positions=0,
-    defaults={"max_position_embeddings": 1024},
-)
-_OLMO2 = Family(head_norms=HeadNorms.WHOLE)
+_COHERE = Family(layer_norms=1, norm_kind=NormKind.CENTRED, norm_place=NormPlace.SHARED, tied=True)
+_OLMO2 = Family(norm_kind=NormKind.WIDE_RMS, norm_place=NormPlace.AFTER, head_norms=HeadNorms.WHOLE)
 
 FAMILIES: Mapping[str, Family] = {
+    **GPT_FAMILIES,
     "apertus": Family(
         mlp=("up_proj", "down_proj"), gated=False, head_norms=HeadNorms.HEAD, layer_scalars=2
     ),
     "aquila": _LLAMA,
     "arcee": Family(mlp=("up_proj", "down_proj"), gated=False, mlp_bias="mlp_bias"),
     "baichuan": Family(projections=("W_pack",), qkv_bias=False, closing_bias=False, grouped=False),
-    "bloom": replace(_GPT, tied=True, embedding_norms=2),
     "chatglm": Family(
         projections=("query_key_value",),
         closing="dense",
@@ -185,10 +91,8 @@ FAMILIES: Mapping[str, Family] = {
         closing_bias="add_bias_linear",
         mlp_bias="add_bias_linear",
     ),
-    "cohere": Family(
-        layer_norms=1, head_norms=HeadNorms.WHOLE, head_norms_if="use_qk_norm", tied=True
-    ),
-    "cohere2": Family(layer_norms=1, tied=True),
+    "cohere": replace(_COHERE, head_norms=HeadNorms.WHOLE, head_norms_if="use_qk_norm"),
+    "cohere2": _COHERE,
     "cwm": _MISTRAL,
     "deepseek_v2": replace(_DEEPSEEK, defaults={**_DEEPSEEK.defaults, "n_shared_experts": 2}),
     "deepseek_v3": replace(
@@ -207,15 +111,17 @@ FAMILIES: Mapping[str, Family] = {
         expert_scores=True,
         defaults={"moe_layer_start_index": 1, "moe_num_shared_experts": 2, "moe_k": 6},
     ),
-    "exaone4": Family(qkv_bias=False, closing_bias=False, head_norms=HeadNorms.HEAD),
-    "falcon": replace(
-        _GPT, qkv_bias="bias", closing_bias="bias", mlp_bias="bias", tied=True, layer_norms=2
+    "exaone4": Family(
+        norm_place=NormPlace.AFTER,
+        qkv_bias=False,
+        closing_bias=False,
+        head_norms=HeadNorms.HEAD,
     ),
     "gemma": _GEMMA,
     "gemma2": _GEMMA2,
     "gemma3_text": _GEMMA3,
     "glm": _GLM,
-    "glm4": replace(_GLM, layer_norms=4),
+    "glm4": replace(_GLM, layer_norms=4, norm_place=NormPlace.AROUND),
     "glm4_moe": Family(
         closing_bias=False,
         head_norms=HeadNorms.HEAD,
@@ -233,17 +139,7 @@ FAMILIES: Mapping[str, Family] = {
             "v_head_dim": 256,
         },
     ),
-    "glm4v_text": replace(_GLM, layer_norms=4, defaults={}),
-    "gpt2": _GPT2,
-    "gpt_bigcode": _GPT2,
-    "gpt_neo": replace(
-        _GPT2,
-        projections=("q_proj", "k_proj", "v_proj"),
-        closing="out_proj",
-        qkv_bias=False,
-        defaults={"max_position_embeddings": 2048},
-    ),
-    "gpt_neox": replace(_GPT, qkv_bias="+attention_bias", closing_bias="+attention_bias"),
+    "glm4v_text": replace(_GLM, layer_norms=4, norm_place=NormPlace.AROUND, defaults={}),
     "gpt_oss": Family(
         qkv_bias="+attention_bias",
         closing_bias="+attention_bias",
@@ -251,18 +147,9 @@ FAMILIES: Mapping[str, Family] = {
         expert_bias=True,
         defaults={"head_dim": 64},
     ),
-    "gptj": replace(
-        _PHI,
-        closing="out_proj",
-        mlp=("fc_in", "fc_out"),
-        qkv_bias=False,
-        closing_bias=False,
-        quadruple=True,
-        grouped=False,
-    ),
     "granite": _LLAMA,
     "granitemoe": Family(),
-    "helium": _LLAMA,
+    "helium": replace(_LLAMA, norm_kind=NormKind.WIDE_RMS),
     "hunyuan_v1_dense": Family(head_norms=HeadNorms.HEAD),
     "internlm": Family(qkv_bias="+bias", closing_bias="+bias", grouped=False),
     "internlm2": Family(
@@ -273,15 +160,6 @@ FAMILIES: Mapping[str, Family] = {
         closing_bias="+bias",
     ),
     "internlm3": Family(qkv_bias="qkv_bias", closing_bias="bias", mlp_bias="bias"),
-    "jais2": Family(
-        mlp=("up_proj", "down_proj"),
-        gated=False,
-        qkv_bias="+attention_bias",
-        closing_bias="+attention_bias",
-        mlp_bias="+mlp_bias",
-        layer_norms=4,
-        last_norms=2,
-    ),
     "kimi_k2": _DEEPSEEK,
     "llama": _LLAMA,
     "llama4_text": Family(defaults={"interleave_moe_layer_step": 1, "num_experts_per_tok": 1}),
@@ -293,46 +171,19 @@ FAMILIES: Mapping[str, Family] = {
     "mistral": _MISTRAL,
     "mixtral": _MISTRAL,
     "mllama_text_model": replace(_LLAMA, qkv_bias=False, closing_bias=False, mlp_bias=False),
-    "mpt": Family(
-        projections=("Wqkv",),
-        closing="out_proj",
-        mlp=("up_proj", "down_proj"),
-        gated=False,
-        qkv_bias=False,
-        closing_bias=False,
-        tied=True,
-        grouped=False,
-        quadruple=True,
-    ),
-    "nemotron": Family(
-        mlp=("up_proj", "down_proj"), gated=False, mlp_bias="mlp_bias", layer_norms=4, last_norms=2
-    ),
-    "olmo": Family(layer_norms=0, last_norms=0),
+    "olmo": Family(layer_norms=0, last_norms=0, norm_kind=NormKind.FUSED),
     "olmo2": _OLMO2,
     "olmo3": _OLMO2,
-    "olmoe": _OLMO2,
-    "opt": Family(
-        closing="out_proj",
-        mlp=("fc1", "fc2"),
-        gated=False,
-        qkv_bias="+enable_bias",
-        closing_bias="+enable_bias",
-        mlp_bias="+enable_bias",
-        tied=True,
-        layer_norms=4,
-        last_norms=2,
-        grouped=False,
-        positions=2,
-        defaults={"max_position_embeddings": 2048},
-    ),
-    "phi": _PHI,
+    "olmoe": Family(head_norms=HeadNorms.WHOLE),
     "phi3": Family(
         projections=("qkv_proj",),
         mlp=("gate_up_proj", "down_proj"),
         qkv_bias=False,
         closing_bias=False,
     ),
-    "phimoe": Family(layer_norms=4, last_norms=2, head_bias="lm_head_bias"),
+    "phimoe": Family(
+        norm_kind=NormKind.FUSED, layer_norms=4, last_norms=2, head_bias="lm_head_bias"
+    ),
     "qwen": Family(
         projections=("c_attn",),
         closing="c_proj",
@@ -365,20 +216,11 @@ FAMILIES: Mapping[str, Family] = {
     "stablelm": Family(
         qkv_bias="use_qkv_bias",
         closing_bias=False,
+        norm_kind=NormKind.FUSED,
         layer_norms=4,
         last_norms=2,
         head_norms=HeadNorms.WHOLE,
         head_norms_if="qk_layernorm",
-    ),
-    "starcoder2": Family(
-        mlp=("c_fc", "c_proj"),
-        gated=False,
-        qkv_bias="+use_bias",
-        closing_bias="+use_bias",
-        mlp_bias="+use_bias",
-        tied=True,
-        layer_norms=4,
-        last_norms=2,
     ),
     "xverse": _LLAMA,
     "yi": _LLAMA,

@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from diagnostics.findings import Language, Text
+from diagnostics.findings import Language, Prediction, Text
 from diagnostics.memory.architecture import Architecture, Confidence
 from diagnostics.memory.calibration import Calibration
-from diagnostics.memory.estimate import GIB, Peak, Phase, Terms, predict
+from diagnostics.memory.estimate import predict
+from diagnostics.memory.peak import GIB, Peak, Phase, Terms
 from diagnostics.memory.rules_of_thumb import RulesOfThumb, rules_of_thumb
 from diagnostics.memory.verdict import CONTEXT_GIB, HOST_BASE_GIB, WORKSPACE, Verdict, verdict_of
 from diagnostics.memory.workload import Attention, Workload
@@ -76,7 +77,6 @@ def forecast(
     judged by how it differs.
     """
     peak = predict(model, work)
-    remarks = tuple(Text(remark, "") for remark in model.remarks)
     confidence = confidence_of(model, work)
     allocated, method = peak.allocated_gib, "closed_form"
     notes: tuple[Text, ...] = ()
@@ -97,7 +97,7 @@ def forecast(
             verdict=Verdict.UNKNOWN,
             confidence=confidence,
             method=method,
-            assumptions=(*notes, *work.assumptions, *remarks, *peak.remarks),
+            assumptions=(*notes, *work.assumptions, *model.remarks, *peak.remarks),
             rules=rules_of_thumb(work, peak.total_params),
             anchored=anchored,
             name=name,
@@ -152,6 +152,18 @@ def confidence_of(model: Architecture, work: Workload) -> Confidence:
         worst.append(Confidence.LOW)
     order = [Confidence.HIGH, Confidence.MEDIUM, Confidence.LOW]
     return max(worst, key=order.index)
+
+
+def prediction_of(before: Forecast, after: Forecast) -> Prediction:
+    """Return what a fix carries of the forecasts of the config without it and with it."""
+    return Prediction(
+        before_gib=before.needed_gib,
+        peak_gib=after.needed_gib,
+        capacity_gib=after.capacity_gib,
+        verdict=after.verdict.value,
+        confidence=after.confidence.value,
+        method=after.method,
+    )
 
 
 def as_json(told: Forecast, language: Language = Language.EN) -> Mapping[str, object]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 
+from diagnostics.findings import Text
 from diagnostics.memory.architecture import Architecture, Confidence, Experts
 from diagnostics.memory.config_json import architecture_of
 from diagnostics.memory.counting import Counts
@@ -74,8 +75,11 @@ def model_named(name: str) -> NamedModel | None:
     if origin:
         model = architecture_of(_table()[origin], source="table")
         confidence = max(model.confidence, Confidence.MEDIUM, key=list(Confidence).index)
-        remarks = (*model.remarks, f"its name begins with {origin}: that model's sizes are taken")
-        model = replace(model, confidence=confidence, remarks=remarks)
+        remark = Text(
+            f"its name begins with {origin}: that model's sizes are taken",
+            f"名称以 {origin} 开头：按该模型的尺寸计算",
+        )
+        model = replace(model, confidence=confidence, remarks=(*model.remarks, remark))
         return NamedModel(model, quantization=quantization)
     guessed = _guessed(text)
     return NamedModel(guessed, is_known=False, quantization=quantization) if guessed else None
@@ -130,7 +134,11 @@ def _guessed(text: str) -> Architecture | None:
     each = round(float(match["number"]) * _UNITS[match["unit"]])
     if not _LEAST_PARAMS <= each <= _MOST_PARAMS:
         return None
-    remark = f"guessed from {match[0].upper()} in its name: layers like llama's"
+    size = match[0].upper()
+    remark = Text(
+        f"guessed from {size} in its name: layers like llama's",
+        f"由名称中的 {size} 推测：各层按 llama 计算",
+    )
     experts = int(match["experts"] or 1)
     active = float(match["active"] or 0) * _UNITS[match["active_unit"] or "b"]
     if experts > 1:

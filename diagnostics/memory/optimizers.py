@@ -1,23 +1,28 @@
 """Owns what an optimizer holds and needs: its states, and the memory of its step.
 
 Sources: torch.optim (foreach copies the set, fused does not), bitsandbytes (8-bit states in blocks
-of 256, paged states leave the GPU under pressure), transformers' Adafactor (row and column
-factors), and the papers of GaLore, APOLLO and BAdam.
+of 256, paged states outside torch's memory), transformers' Adafactor (row and column factors), and
+the papers of GaLore, APOLLO and BAdam.
 """
 
 from dataclasses import dataclass
 
 from diagnostics.findings import Text
 from diagnostics.memory.counting import ADAM_BLOCK, Counts
-from diagnostics.memory.workload import Method, Optimizer, Workload
+from diagnostics.memory.workload import Optimizer, Workload
 
 FLOAT32 = 4
 _EIGHT_BIT_STATE = 1 + FLOAT32 / ADAM_BLOCK
-_PAGED = Text(
-    "paged optimizer states can move to host memory: the peak may be lower",
-    "分页优化器状态可移到主机内存：峰值可能更低",
+_BNB_STATES = {"ademamix": 3, "adamw": 2, "lion": 1, "rmsprop": 1}
+_SMALL = 4096
+"""Elements below which bitsandbytes keeps a tensor's states in float32."""
+_PAGED = 100_000
+"""Elements from which its paged optimizers keep a tensor's states where the driver likes."""
+_ELSEWHERE = Text(
+    "paged optimizer states are not counted: they move to host memory where the GPU is full",
+    "分页优化器状态未计入：GPU 装满时会移到主机内存",
 )
-_ONE_STATE = ("sgd", "lion", "rmsprop", "adagrad", "muon")
+_ONE_STATE = ("sgd", "adagrad", "rmsprop", "muon")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,21 +40,28 @@ def optimizer_memory(counts: Counts, trainable: int) -> OptimizerMemory:
     optimizer = work.optimizer
     if optimizer.variant:
         return _variant(counts, optimizer, trainable)
-    embedding = counts.embedding if work.method is Method.FULL else 0
-    return _named(optimizer.name, work, trainable, largest=_largest(counts), embedding=embedding)
+    if any(word in optimizer.name for word in ("8bit", "32bit", "bnb", "paged", "ademamix")):
+        return _bitsandbytes(counts, optimizer.name, trainable)
+    return _named(optimizer.name, work, trainable, largest=_largest(counts))
 
 
-def _named(
-    name: str, work: Workload, trainable: int, *, largest: int, embedding: int
-) -> OptimizerMemory:
+def _bitsandbytes(counts: Counts, name: str, trainable: int) -> OptimizerMemory:
+    """8-bit or float32 states, tensor by tensor; those of embeddings stay in float32."""
+    is_paged, is_small = "paged" in name, "8bit" in name
+    kept = 0.0
+    for tensor in counts.trained_tensors:
+        if is_paged and tensor.elements >= _PAGED:
+            continue
+        is_whole = not is_small or tensor.elements < _SMALL or tensor.embeds
+        each = FLOAT32 if is_whole else _EIGHT_BIT_STATE
+        kept += each * tensor.elements * tensor.count
+    states = next((count for word, count in _BNB_STATES.items() if word in name), 2)
+    share = trainable / max(1, counts.trainable)
+    return OptimizerMemory(states * kept * share, 0.0, _ELSEWHERE if is_paged else None)
+
+
+def _named(name: str, work: Workload, trainable: int, *, largest: int) -> OptimizerMemory:
     width = work.trainable_bytes
-    if "8bit" in name:
-        states = 1 if name.startswith(("lion", "paged_lion", "rmsprop")) else 2
-        remark = _PAGED if name.startswith("paged") else None
-        # transformers keeps the states of embeddings in 32 bit.
-        whole = min(trainable, embedding)
-        small = _EIGHT_BIT_STATE * (trainable - whole) + FLOAT32 * whole
-        return OptimizerMemory(states * small, 0.0, remark)
     if "4bit" in name:
         return OptimizerMemory(2 * 0.53 * trainable, 0.0)
     if name == "adafactor":
@@ -61,14 +73,10 @@ def _named(
         # Without momentum nothing is kept; transformers' `sgd` has none.
         return OptimizerMemory(0.0, 0.0)
     states = 1 if name.startswith(_ONE_STATE) else 2
-    if name.startswith(("ademamix", "paged_ademamix")):
-        states = 3
-    wide = FLOAT32 if "32bit" in name else width
     # `foreach` works on lists: the square roots of all second moments are there at once.
     listed = name in {"adamw_torch", "adagrad", "rmsprop"}
-    remark = _PAGED if name.startswith("paged") else None
     return OptimizerMemory(
-        float(states * wide * trainable), float(width * trainable) if listed else 0.0, remark
+        float(states * width * trainable), float(width * trainable) if listed else 0.0
     )
 
 

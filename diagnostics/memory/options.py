@@ -9,18 +9,11 @@ from diagnostics.config.document import parse_document
 from diagnostics.config.effective import EffectiveConfig
 from diagnostics.errors import LlamavetError
 from diagnostics.findings import Language, Text
+from diagnostics.memory.advised_config import as_yaml
 from diagnostics.memory.facts import MemoryFacts, workload_from
 from diagnostics.memory.forecast import Forecast, forecast
-from diagnostics.memory.recipes import (
-    EFFECTIVE_BATCH,
-    LORA,
-    Hardware,
-    Precision,
-    Recipe,
-    Task,
-    accumulation_of,
-    as_yaml,
-)
+from diagnostics.memory.recipes import LORA, Recipe
+from diagnostics.memory.task import EFFECTIVE_BATCH, Hardware, Precision, Task
 from diagnostics.memory.throughput import cost_per_token
 from diagnostics.memory.verdict import Verdict
 from diagnostics.memory.workload import Workload
@@ -82,7 +75,8 @@ def has_headroom(told: Forecast) -> bool | None:
     """Tell whether a prediction fits with 20 % to spare."""
     if told.capacity_gib is None:
         return None
-    return told.needed_gib * HEADROOM <= told.capacity_gib
+    spare = told.needed_gib * HEADROOM <= told.capacity_gib
+    return spare and told.verdict is Verdict.FITS
 
 
 class Bench:
@@ -140,7 +134,7 @@ class Bench:
 
     def of_batch(self, work: Workload, size: int) -> Workload:
         """Return the work of more samples at once, with as many in an optimizer step."""
-        times = accumulation_of(Hardware(self.facts.gpus, self.precision, size))
+        times = Hardware(self.facts.gpus, self.precision, size).accumulation
         return replace(work, batch=work.batch * size, accumulation=times)
 
     def largest_cutoff(self, work: Workload) -> int | None:

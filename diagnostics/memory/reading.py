@@ -16,6 +16,7 @@ from diagnostics.memory.workload import (
     Attention,
     Checkpointing,
     Frozen,
+    Half,
     Method,
     Optimizer,
     Quantization,
@@ -67,7 +68,8 @@ def workload_of(
     sharding = sharding_of(deepspeed, gpus) if deepspeed is not None else Sharding(gpus=gpus)
     kept = pure or badam or (sharding.zero_stage == 3 and quantization is None)  # noqa: PLR2004
     batch = read.count("per_device_train_batch_size", 8)
-    sequence = _sequence(read, longest_tokens)
+    packing = _packing(read, stage)
+    sequence = _sequence(read, None if packing else longest_tokens)
     if stage in _PAIRED_STAGES:
         read.assume(
             f"stage {stage}: each sample is two sequences",
@@ -81,13 +83,15 @@ def workload_of(
         sequence=sequence,
         accumulation=read.count("gradient_accumulation_steps", 1),
         compute_bytes=2 if half or pure else 4,
+        half=Half.FLOAT16 if read.flag("fp16") else Half.BFLOAT16,
         autocast=half and not pure,
         trainable_bytes=2 if kept and (half or pure) else 4,
         checkpointing=_checkpointing(read),
         reentrant=read.flag("use_reentrant_gc", default=True),
         attention=_attention(read),
         liger=read.flag("enable_liger_kernel") and stage in {"pt", "sft"},
-        packing=_packing(read, stage),
+        packing=packing,
+        neat_packing=read.flag("neat_packing"),
         optimizer=_optimizer(read),
         quantization=quantization,
         adapter=_adapter(read, method),
@@ -145,6 +149,16 @@ class _Reader:
             raise self.refusal(key, "needs a whole number")
         return int(value)
 
+    def share(self, key: str) -> float:
+        """Return a number from 0 to 1."""
+        value = self.value(key)
+        number = _parsed(value) if isinstance(value, str) else value
+        if number is None:
+            return 0.0
+        if isinstance(number, bool) or not isinstance(number, int | float) or not 0 <= number <= 1:
+            raise self.refusal(key, "needs a number from 0 to 1")
+        return float(number)
+
     def word(self, key: str, choices: set[str], default: str) -> str:
         value = self.value(key)
         text = default if value is None else str(value).strip().lower()
@@ -178,7 +192,7 @@ def _parsed(text: str) -> object:
 
 def _sequence(read: _Reader, longest_tokens: int | None) -> int:
     cutoff = read.count("cutoff_len", 2048)
-    if longest_tokens is not None and 0 < longest_tokens < cutoff and not read.flag("packing"):
+    if longest_tokens is not None and 0 < longest_tokens < cutoff:
         read.assume(
             f"the longest sample has {longest_tokens:,} tokens, below cutoff_len",
             f"最长样本 {longest_tokens:,} 个 token，低于 cutoff_len",
@@ -205,8 +219,8 @@ def _attention(read: _Reader) -> Attention:
 
 
 def _packing(read: _Reader, stage: str) -> bool:
-    value = read.value("packing")
-    return stage == "pt" if value is None else read.flag("packing") or read.flag("neat_packing")
+    by_itself = stage == "pt" and read.value("packing") is None
+    return by_itself or read.flag("packing") or read.flag("neat_packing")
 
 
 def _optimizer(read: _Reader) -> Optimizer:
@@ -241,6 +255,7 @@ def _adapter(read: _Reader, method: Method) -> Adapter | None:
             rank=read.count("lora_rank", 8),
             targets=read.words("lora_target", "all"),
             dora=read.flag("use_dora"),
+            dropout=read.share("lora_dropout") > 0,
             extra_targets=extra,
         )
     if method is Method.OFT:

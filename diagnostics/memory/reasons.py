@@ -49,13 +49,13 @@ def ways_out(bench: Bench, options: Sequence[Option]) -> Iterator[Text]:
 
 
 def _of_fit(chosen: Option) -> Iterator[Text]:
-    told = chosen.single
+    told = chosen.told
     size = told.capacity_gib or 0.0
     need = f"{told.needed_gib:.1f}"
     if chosen.verdict is Verdict.TIGHT:
         yield Text(
             f"it is tight: {need} of {size:.1f} GiB, which a long batch may pass",
-            f"很紧：{size:.1f} GiB 中需要 {need}，较长的批次可能溢出",
+            f"勉强放得下：{size:.1f} GiB 中需要 {need}，较长的批次可能溢出",
         )
     elif chosen.has_headroom:
         yield Text(
@@ -87,7 +87,7 @@ def _of_data(samples: int | None, chosen: Option) -> Iterator[Text]:
     if samples < _TINY_DATA:
         yield Text(
             f"with {samples:,} samples any method learns them by heart: watch the eval loss",
-            f"只有 {samples:,} 个样本，任何方法都会死记：请关注评估损失",
+            f"只有 {samples:,} 个样本，任何方法都会死记硬背：请关注评估损失",
         )
     if samples >= LARGE_DATA:
         yield Text(
@@ -106,13 +106,13 @@ def _of_better(passed_over: Sequence[Option]) -> Iterator[Text]:
     tight = [one for one in passed_over if one.verdict is Verdict.TIGHT]
     if no:
         yield Text(
-            "does not fit: " + ", ".join(_sized(one, one.recipe.title.en) for one in no),
-            "放不下：" + "、".join(_sized(one, one.recipe.title.zh) for one in no),
+            "does not fit: " + ", ".join(_sized(one) for one in no),
+            "放不下：" + "、".join(_sized_zh(one) for one in no),
         )
     if tight:
         yield Text(
-            "only just fits: " + ", ".join(_sized(one, one.recipe.title.en) for one in tight),
-            "勉强放下：" + "、".join(_sized(one, one.recipe.title.zh) for one in tight),
+            "only just fits: " + ", ".join(_sized(one) for one in tight),
+            "勉强放下：" + "、".join(_sized_zh(one) for one in tight),
         )
 
 
@@ -131,8 +131,12 @@ def _of_method(chosen: Option) -> Iterator[Text]:
         )
 
 
-def _sized(option: Option, title: str) -> str:
-    return f"{title} ({option.single.needed_gib:.1f} GiB)"
+def _sized(option: Option) -> str:
+    return f"{option.recipe.title.en} ({option.single.needed_gib:.1f} GiB)"
+
+
+def _sized_zh(option: Option) -> str:
+    return f"{option.recipe.title.zh}（{option.single.needed_gib:.1f} GiB）"
 
 
 def _of_speed(chosen: Option, freeze: Option) -> Iterator[Text]:

@@ -42,7 +42,7 @@ def simulated(request: Mapping[str, Any]) -> dict[str, Any]:
     from diagnostics.memory.simulation.request import (  # noqa: PLC0415
         read_config,
         read_workload,
-        stored_bytes,
+        stored_dtype,
     )
     from diagnostics.memory.simulation.step import record  # noqa: PLC0415
     from diagnostics.memory.simulation.versions import versions  # noqa: PLC0415
@@ -50,7 +50,7 @@ def simulated(request: Mapping[str, Any]) -> dict[str, Any]:
 
     work, notes = read_workload(request["workload"])
     config = read_config(request["config"])
-    work["stored_bytes"] = stored_bytes(config)
+    work["stored"] = stored_dtype(config)
     try:
         model, stretches = record(config, work)
         result = replay(expand(stretches, model.plan.runs))

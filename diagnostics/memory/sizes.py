@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from diagnostics.errors import ConfigError
+from diagnostics.findings import Text
 from diagnostics.memory.architecture import Confidence
-from diagnostics.memory.families import Switch
+from diagnostics.memory.family import Switch
 
 HIDDEN = ("hidden_size", "n_embd", "n_embed", "d_model")
 INNER = ("intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size")
@@ -47,10 +48,10 @@ class Sizes:
     """Whether it is a part: those name only what differs from the family's defaults."""
     defaults: Mapping[str, int] = field(default_factory=dict)
     """The family's."""
-    remarks: list[str] = field(default_factory=list)
+    remarks: list[Text] = field(default_factory=list)
     confidence: Confidence = Confidence.HIGH
 
-    def remark(self, text: str, confidence: Confidence = Confidence.HIGH) -> None:
+    def remark(self, text: Text, confidence: Confidence = Confidence.HIGH) -> None:
         """Say what was assumed, and how far the result can be trusted at most."""
         self.remarks.append(text)
         self.confidence = max(self.confidence, confidence, key=list(Confidence).index)
@@ -85,7 +86,10 @@ class Sizes:
         if all(self.config.get(name) is None for name in names):
             is_grave = names in {HIDDEN, LAYERS} and not self.is_part
             self.remark(
-                f"{names[0]} is not in config.json: {number:,} is its family's default",
+                Text(
+                    f"{names[0]} is not in config.json: {number:,} is its family's default",
+                    f"config.json 中没有 {names[0]}：取该系列的默认值 {number:,}",
+                ),
                 Confidence.LOW if is_grave else Confidence.HIGH,
             )
         return number

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from diagnostics.errors import ConfigError
+from diagnostics.findings import Text
 from diagnostics.memory.sizes import HIDDEN, INNER, Sizes
 
 _COLORS = 3
@@ -22,7 +23,7 @@ class Towers:
     """What was counted; 0 where nothing could be."""
 
     params: int
-    remarks: tuple[str, ...] = ()
+    remarks: tuple[Text, ...] = ()
     is_known: bool = False
     """Whether all of them are of a known kind."""
 
@@ -31,24 +32,46 @@ def towers_of(config: Mapping[str, object], hidden_size: int) -> Towers:
     """Count a model's towers from its whole config; `hidden_size` is the decoder's."""
     params = 0
     are_known: list[bool] = []
-    remarks: list[str] = []
-    for key, what in (("vision_config", "vision"), ("audio_config", "audio")):
+    remarks: list[Text] = []
+    for key, what in _PARTS:
         part = config.get(key)
         if not isinstance(part, Mapping):
             continue
         try:
             count, is_known = _counted(part, _name(config), hidden_size)
         except ConfigError:
-            remarks.append(f"the {what} tower's sizes are not known: it is not counted")
+            remarks.append(_uncounted(what))
             are_known.append(False)
             continue
         params += count
         are_known.append(is_known)
-        kind = "" if is_known else ", if it is a usual transformer"
-        remarks.append(f"the {what} tower has {count / 1e6:,.0f}M parameters{kind}")
+        remarks.append(_counted_as(what, count, is_known=is_known))
     if not are_known:
-        return Towers(0, ("what stands beside the decoder is not counted",))
+        return Towers(0, (_BESIDE,))
     return Towers(params, tuple(remarks), is_known=all(are_known))
+
+
+_PARTS = (
+    ("vision_config", Text("vision", "视觉")),
+    ("audio_config", Text("audio", "音频")),
+)
+_BESIDE = Text("what stands beside the decoder is not counted", "解码器以外的部分未计入")
+
+
+def _uncounted(what: Text) -> Text:
+    return Text(
+        f"the {what.en} tower's sizes are not known: it is not counted",
+        f"{what.zh}塔的尺寸未知：未计入",
+    )
+
+
+def _counted_as(what: Text, count: int, *, is_known: bool) -> Text:
+    millions = f"{count / 1e6:,.0f}M"
+    return Text(
+        f"the {what.en} tower has {millions} parameters"
+        + ("" if is_known else ", if it is a usual transformer"),
+        f"{what.zh}塔有 {millions} 参数" + ("" if is_known else "（按普通 transformer 计算）"),
+    )
 
 
 def _counted(part: Mapping[str, object], around: str, hidden_size: int) -> tuple[int, bool]:

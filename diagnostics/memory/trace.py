@@ -154,32 +154,51 @@ class _Expansion:
         """Yield what an optimizer does: layer by layer, be it one at a time or a list of them.
 
         What it does for a template is done for one layer after the other, so that what a loop frees
-        before it goes on is not there for all of them at once.
+        before it goes on, or when it comes to the next layer, is not there for all of them at once.
         """
         counts: dict[int | None, int] = {}
         waiting: list[tuple[_Key, int]] = []
+        working: int | None = None
         for event in stretch.events:
             if event.size_bytes:
                 count = counts[event.layer] = counts.get(event.layer, -1) + 1
                 self.keys[event.block] = (number, event.layer, count)
+                if event.layer is not None and event.layer != working:
+                    yield from self._repeated(stretch.part, waiting, working)
+                    waiting, working = [], event.layer
             key = self.keys[event.block]
-            if waiting and key[1] not in {None, waiting[0][0][1]}:
-                yield from self._repeated(stretch.part, waiting)
-                waiting = []
-            if key[1] in self.layout.templates:
+            if key[1] is not None and working in self.layout.templates:
                 waiting.append((key, event.size_bytes))
             else:
-                yield from self._repeated(stretch.part, [(key, event.size_bytes)])
-        yield from self._repeated(stretch.part, waiting)
+                yield from self._once(stretch.part, key, event.size_bytes, working)
+        yield from self._repeated(stretch.part, waiting, working)
 
-    def _repeated(self, part: str, changes: Sequence[tuple[_Key, int]]) -> Iterator[Change]:
-        """Yield the changes of one layer for each place that it stands at."""
-        for place in self._places(changes[0][0][1]) if changes else ():
-            for (key, _, count), size_bytes in changes:
+    def _once(self, part: str, key: _Key, size_bytes: int, working: int | None) -> Iterator[Change]:
+        """Yield a change while no template is worked on."""
+        number, layer, count = key
+        places = self._places(layer)
+        is_left_behind = layer in self.layout.templates and working == (layer or 0) + 1
+        if is_left_behind and not size_bytes:
+            places = places[-1:]  # the others' are freed by the layers that were left out
+        for place in places:
+            if size_bytes:
+                yield self._make(part, (number, place, count), size_bytes)
+            else:
+                yield self._free(part, (number, place, count))
+
+    def _repeated(
+        self, part: str, changes: Sequence[tuple[_Key, int]], template: int | None
+    ) -> Iterator[Change]:
+        """Yield a template's changes, for each place that it stands at."""
+        for place in self._places(template) if changes else ():
+            for (number, layer, count), size_bytes in changes:
                 if size_bytes:
-                    yield self._make(part, (key, place, count), size_bytes)
-                else:
-                    yield self._free(part, (key, place, count))
+                    yield self._make(part, (number, place, count), size_bytes)
+                    continue
+                distance = (layer or 0) - (template or 0)
+                if place is None or abs(distance) > 1:
+                    raise TraceError("a layer frees what one far from it made")
+                yield self._free(part, (number, place + distance, count))
 
     def _inside(self, stretch: Stretch, visit: int, place: int) -> Iterator[Change]:
         count = -1

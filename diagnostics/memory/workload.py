@@ -26,6 +26,13 @@ class Attention(StrEnum):
     EAGER = "eager"
 
 
+class Half(StrEnum):
+    """Which numbers half precision has."""
+
+    BFLOAT16 = "bfloat16"
+    FLOAT16 = "float16"
+
+
 class Checkpointing(StrEnum):
     """Whether a layer's activations are kept or computed again."""
 
@@ -51,6 +58,8 @@ class Adapter:
     rank: int = 8
     targets: tuple[str, ...] = ("all",)
     dora: bool = False
+    dropout: bool = False
+    """Whether its input is thinned out (`lora_dropout`)."""
     block_size: int = 32
     """Of OFT."""
     extra_targets: tuple[str, ...] = ()
@@ -109,6 +118,7 @@ class Workload:
     accumulation: int = 1
     compute_bytes: int = 2
     """Of an activation: 2 under bf16 or fp16, else 4."""
+    half: Half = Half.BFLOAT16
     autocast: bool = True
     """Whether mixed precision casts (bf16 or fp16, not pure_bf16)."""
     trainable_bytes: int = 4
@@ -118,6 +128,9 @@ class Workload:
     attention: Attention = Attention.SDPA
     liger: bool = False
     packing: bool = False
+    """Whether sequences are filled up with samples, so that none is padded."""
+    neat_packing: bool = False
+    """Whether those samples do not see each other."""
     optimizer: Optimizer = field(default_factory=Optimizer)
     quantization: Quantization | None = None
     adapter: Adapter | None = field(default_factory=Adapter)
@@ -135,3 +148,8 @@ class Workload:
     """Whether it trains in host memory (`use_cpu`)."""
     assumptions: tuple[Text, ...] = ()
     """What was taken where the config is silent, in words."""
+
+    @property
+    def masked(self) -> bool:
+        """Whether sdpa has a mask, and so copies keys and values for each head: padded samples."""
+        return self.attention is Attention.SDPA and (self.neat_packing or not self.packing)

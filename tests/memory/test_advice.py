@@ -16,27 +16,17 @@ from diagnostics.memory.config_json import architecture_of
 from diagnostics.memory.facts import MemoryFacts, forecast_config
 from diagnostics.memory.options import Bench, Case, Preference
 from diagnostics.memory.reasons import ways_out
-from diagnostics.memory.recipes import LORA, Precision, Task
+from diagnostics.memory.recipes import LORA
+from diagnostics.memory.task import Precision, Task
 from diagnostics.memory.verdict import Verdict
 from diagnostics.memory.workload import Quantization
 from diagnostics.report.advice import as_text, as_value
 from diagnostics.report.layout import columns
-
-SIZES: Mapping[str, object] = {
-    "model_type": "llama",
-    "hidden_size": 4096,
-    "intermediate_size": 14336,
-    "num_hidden_layers": 32,
-    "num_attention_heads": 32,
-    "num_key_value_heads": 8,
-    "vocab_size": 128256,
-    "torch_dtype": "bfloat16",
-    "tie_word_embeddings": False,
-}
+from tests.memory.shapes import LLAMA_8B
 
 
 def model(**changes: object) -> Architecture:
-    return architecture_of({**SIZES, **changes})
+    return architecture_of({**LLAMA_8B, **changes})
 
 
 SMALL = {"hidden_size": 896, "intermediate_size": 4864, "num_hidden_layers": 24,
@@ -186,7 +176,7 @@ def test_without_a_gpu_peaks_are_shown_and_nothing_is_judged_or_recommended():
     assert {one.verdict for one in advice.options} == {Verdict.UNKNOWN}
     assert all(one.has_headroom is None and one.largest_batch is None for one in advice.options)
     text = as_text(advice, Language.EN)
-    assert "no GPU: none is listed: name one with --gpu 24" in text
+    assert "no GPU: none is listed (--gpu 24 names one)" in text
     assert "No recommendation" in text
 
 

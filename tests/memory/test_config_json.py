@@ -68,7 +68,7 @@ def test_a_missing_size_is_the_familys_default_and_said():
     config = {key: value for key, value in LLAMA.items() if key != "intermediate_size"}
     model = architecture_of(config)
     assert model.intermediate_size == 11008
-    assert any("intermediate_size" in remark for remark in model.remarks)
+    assert any("intermediate_size" in remark.en for remark in model.remarks)
 
 
 def test_a_missing_size_without_default_is_refused():
@@ -104,13 +104,13 @@ def test_a_tower_that_cannot_be_counted_lowers_the_confidence():
     model = architecture_of({**LLAMA, "model_type": "acme_vl", "vision_config": {"layers": "many"}})
     assert model.tower_params == 0
     assert model.confidence is Confidence.LOW
-    assert any("vision" in remark for remark in model.remarks)
+    assert any("vision" in remark.en for remark in model.remarks)
 
 
 def test_an_unknown_type_is_taken_for_llamas_with_little_confidence():
     model = architecture_of({**LLAMA, "model_type": "acme"})
     assert model.confidence is Confidence.LOW
-    assert any("acme is not known" in remark for remark in model.remarks)
+    assert any("acme is not known" in remark.en for remark in model.remarks)
 
 
 def test_experts_are_never_trusted_fully():

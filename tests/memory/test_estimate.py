@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from diagnostics.memory.config_json import architecture_of
 from diagnostics.memory.counting import Counts
-from diagnostics.memory.estimate import Peak, Phase, Terms, predict
+from diagnostics.memory.estimate import predict
+from diagnostics.memory.peak import Peak, Phase, Terms
 from diagnostics.memory.reading import workload_of
 from tests.memory.shapes import (
     GIB,
@@ -279,3 +280,34 @@ def test_all_figures_are_finite_and_no_term_is_below_nothing(shape: Any, keys: d
             terms.other,
         ):
             assert 0 <= size < float("inf")
+
+
+def test_float16_over_bfloat16_weights_casts_the_head_and_lets_layers_flow_in_float32():
+    same = phase(Phase.LOSS, bf16=True)
+    mixed = phase(Phase.LOSS, bf16=False, fp16=True)
+
+    head = 2 * VOCAB * 4096
+    stored = 2 * 32 * 4096 * TOKENS
+    assert mixed.activations - same.activations == pytest.approx(head + stored, rel=0.02)
+    remarks = peak(bf16=False, fp16=True).remarks
+    assert any("16-bit" in text.en for text in remarks)
+    assert not peak(bf16=True).remarks
+
+
+def test_packed_samples_need_no_mask_and_no_repeated_keys_unless_they_are_kept_apart():
+    kept = {"disable_gradient_checkpointing": True, "flash_attn": "sdpa"}
+    padded, packed, apart = (
+        phase(Phase.LOSS, **kept, **more).activations
+        for more in ({}, {"packing": True}, {"neat_packing": True})
+    )
+    flash = phase(Phase.LOSS, disable_gradient_checkpointing=True, flash_attn="fa2").activations
+
+    assert packed == flash
+    assert packed < apart < padded
+
+
+def test_the_gradient_of_the_head_is_the_peak_of_the_loss_where_samples_are_short():
+    short = {"per_device_train_batch_size": 1, "cutoff_len": 16}
+    one = phase(Phase.LOSS, finetuning_type="full", bf16=True, **short)
+
+    assert one.gradients == (2 + 4) * VOCAB * 4096

@@ -8,7 +8,6 @@ import pytest
 from diagnostics.findings import Language, Text
 from diagnostics.memory.architecture import Confidence
 from diagnostics.memory.calibration import Measure, calibrate
-from diagnostics.memory.estimate import Phase
 from diagnostics.memory.forecast import (
     SPREAD,
     Forecast,
@@ -17,6 +16,7 @@ from diagnostics.memory.forecast import (
     forecast,
     with_simulated,
 )
+from diagnostics.memory.peak import Phase
 from diagnostics.memory.verdict import Verdict
 from diagnostics.memory.workload import Sharding, Workload
 from tests.memory.shapes import LLAMA_8B, model, workload

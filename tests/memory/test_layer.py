@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from diagnostics.memory.counting import Counts
-from diagnostics.memory.layer import LayerKind, decoder_layer, residual_bytes
+from diagnostics.memory.layer import decoder_layer
+from diagnostics.memory.layer_tape import LayerKind, residual_bytes
 from diagnostics.memory.tape import Walk, walk
 from tests.memory.shapes import SMALL, model, workload
 

@@ -62,7 +62,7 @@ def test_a_model_named_after_a_known_one_has_its_sizes_with_less_confidence():
     assert found is not None
     assert params(found.architecture) == 7_615_616_512
     assert found.architecture.confidence is Confidence.MEDIUM
-    assert any("qwen2.5-7b" in remark for remark in found.architecture.remarks)
+    assert any("qwen2.5-7b" in remark.en for remark in found.architecture.remarks)
 
 
 def test_a_name_that_only_begins_alike_is_not_taken_for_the_known_one():
@@ -90,7 +90,7 @@ def test_the_size_in_an_unknown_name_is_a_guess_and_said_to_be(name, count):
     assert not found.is_known
     assert params(model) == count
     assert model.confidence is Confidence.LOW
-    assert any("guessed from" in remark for remark in model.remarks)
+    assert any("guessed from" in remark.en for remark in model.remarks)
 
 
 def test_experts_in_an_unknown_name_share_what_is_no_mlp():

@@ -129,6 +129,15 @@ def test_two_runs_are_repeated_each_by_its_own_template() -> None:
     assert repeated == sizes(whole, [Run(30, 30)])
 
 
+def peak(stretches: Sequence[Stretch], runs: Sequence[Run]) -> int:
+    live: dict[int, int] = {}
+    highest = 0
+    for change in expand(stretches, runs):
+        live[change.block] = change.size_bytes
+        highest = max(highest, sum(live.values()))
+    return highest
+
+
 def in_a_loop(layers: int) -> list[Stretch]:
     """Write an optimizer's step that goes from layer to layer and keeps nothing."""
     training = Training(layers)
@@ -145,13 +154,29 @@ def in_a_loop(layers: int) -> list[Stretch]:
 
 
 def test_an_optimizer_that_goes_layer_by_layer_needs_one_layers_work_at_a_time() -> None:
-    def peak(stretches: Sequence[Stretch], runs: Sequence[Run]) -> int:
-        live: dict[int, int] = {}
-        highest = 0
-        for change in expand(stretches, runs):
-            live[change.block] = change.size_bytes
-            highest = max(highest, sum(live.values()))
-        return highest
-
     assert peak(in_a_loop(RECORDED), [Run(40, RECORDED)]) == (400 + 60) * MIB
     assert peak(in_a_loop(40), [Run(40, 40)]) == (400 + 60) * MIB
+
+
+def in_a_loop_with_variables(layers: int) -> list[Stretch]:
+    """Write the same where variables hold a layer's work until the next one's replaces it."""
+    training = Training(layers)
+    training.enter("load")
+    for layer in range(layers):
+        training.made(10 * MIB, layer)
+    training.enter("optimizer")
+    held: list[int] = []
+    for layer in range(layers):
+        made = [training.made(40 * MIB, layer), training.made(20 * MIB, layer)]
+        for block in held:
+            training.freed(block)
+        held = made
+    training.enter("zero")
+    for block in held:
+        training.freed(block)
+    return training.stretches
+
+
+def test_what_a_loop_holds_until_the_next_layer_is_there_of_two_layers_at_most() -> None:
+    assert peak(in_a_loop_with_variables(RECORDED), [Run(40, RECORDED)]) == (400 + 120) * MIB
+    assert peak(in_a_loop_with_variables(40), [Run(40, 40)]) == (400 + 120) * MIB

@@ -1,4 +1,6 @@
-"""Owns attention as CUDA's kernels need it: no score matrix is made by sdpa or flash attention.
+"""Owns what CUDA's kernels need where the CPU's need something else.
+
+No score matrix is made by sdpa or flash attention.
 
 Eager attention makes them, and of its softmax CUDA's kernel differs where it turns float16 into
 float32: it does both at once (`SoftMax.cpp`), which it does for no other dtype.
@@ -100,20 +102,64 @@ class WideningSoftmax(torch.autograd.Function):  # type: ignore[misc]
         return narrow
 
 
+class Dropout(torch.autograd.Function):  # type: ignore[misc]
+    """Keeps a byte for each element, where the CPU's keeps a number."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Any) -> Any:
+        ctx.save_for_backward(torch.empty_like(x, dtype=torch.bool))
+        return torch.empty_like(x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Any) -> Any:
+        del ctx
+        return torch.empty_like(gradient)
+
+
+def dropout(x: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:  # noqa: FBT001, FBT002
+    """Stand in for `torch.nn.functional.dropout`."""
+    del inplace
+    return Dropout.apply(x) if p and training else x
+
+
+def softmax(x: Any, dim: Any = None, **others: Any) -> Any:
+    """Stand in for `torch.nn.functional.softmax`."""
+    if x.dtype == torch.float16 and others.get("dtype") == torch.float32:
+        return WideningSoftmax.apply(x)
+    return torch.softmax(x, dim, dtype=others.get("dtype"))
+
+
+def layer_norm(x: Any, shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Any:
+    """Stand in for `torch.nn.functional.layer_norm`: CUDA's autocast has it in float32."""
+    if torch.is_autocast_enabled("cpu"):
+        x, weight, bias = (None if one is None else one.float() for one in (x, weight, bias))
+    return torch.layer_norm(x, shape, weight, bias, eps)
+
+
+_power = torch.pow
+
+
+def power(x: Any, exponent: Any) -> Any:
+    """Stand in for `torch.pow`: CUDA's autocast has it in float32."""
+    return _power(x.float() if torch.is_autocast_enabled("cpu") else x, exponent)
+
+
 @contextmanager
 def cuda_kernels() -> Iterator[None]:
-    """Let torch's attention and softmax be CUDA's while the context lasts."""
-    functional = nn.functional
-    usual_attention, usual_softmax = functional.scaled_dot_product_attention, functional.softmax
-
-    def softmax(x: Any, dim: Any = None, **others: Any) -> Any:
-        if x.dtype == torch.float16 and others.get("dtype") == torch.float32:
-            return WideningSoftmax.apply(x)
-        return usual_softmax(x, dim, **others)
-
-    functional.scaled_dot_product_attention, functional.softmax = attention, softmax
+    """Let torch's functions be CUDA's while the context lasts."""
+    others = {
+        "scaled_dot_product_attention": attention,
+        "softmax": softmax,
+        "dropout": dropout,
+        "layer_norm": layer_norm,
+    }
+    usual = {name: getattr(nn.functional, name) for name in others}
+    torch.pow = power
     try:
+        for name, function in others.items():
+            setattr(nn.functional, name, function)
         yield
     finally:
-        functional.scaled_dot_product_attention = usual_attention
-        functional.softmax = usual_softmax
+        torch.pow = _power
+        for name, function in usual.items():
+            setattr(nn.functional, name, function)

@@ -107,7 +107,10 @@ def _adapted(module: Any, work: Mapping[str, Any]) -> Any:
         settings = peft.OFTConfig(r=0 if size else rank, oft_block_size=size, **common)
     else:
         dora = bool(adapter.get("dora"))
-        settings = peft.LoraConfig(r=rank, lora_alpha=2 * rank, use_dora=dora, **common)
+        dropout = 0.1 if adapter.get("dropout") else 0.0
+        settings = peft.LoraConfig(
+            r=rank, lora_alpha=2 * rank, use_dora=dora, lora_dropout=dropout, **common
+        )
     with torch.device("meta"):
         return peft.get_peft_model(module, settings)
 

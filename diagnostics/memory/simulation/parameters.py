@@ -80,7 +80,7 @@ def _count(module: Any, names: Names) -> tuple[int, int]:
 def _load(
     module: Any, work: Mapping[str, Any], recorder: Recorder, names: Names, packing: _Packing
 ) -> None:
-    stored = torch.float32 if work.get("stored_bytes") == FLOAT32_BYTES else half_of(work)
+    stored = _stored(work)
     new: dict[int, Any] = {}
     for owner, key, one, name in list(_parameters(module)):
         pack = packing.get((id(owner), key))
@@ -92,6 +92,10 @@ def _load(
                     made = torch.empty(one.shape, dtype=stored)
                     new[id(one)] = nn.Parameter(made, requires_grad=one.requires_grad)
         owner._parameters[key] = new[id(one)]
+
+
+def _stored(work: Mapping[str, Any]) -> Any:
+    return getattr(torch, work["stored"]) if work.get("stored") else half_of(work)
 
 
 def _parameters(module: Any) -> Iterator[tuple[Any, str, Any, str]]:
@@ -109,6 +113,8 @@ def _quantize(module: Any, work: Mapping[str, Any]) -> _Packing:
     bits, double = asked["bits"], bool(asked.get("double", True))
     if asked.get("method", "bnb") != "bnb" or bits not in BITS:
         raise UnsupportedError("only quantization by bitsandbytes is simulated")
+    if work["autocast"] and _stored(work) not in {torch.float32, half_of(work)}:
+        raise UnsupportedError("fp16 with a quantized bfloat16 model is not simulated")
     compute = torch.float32 if work["compute_bytes"] == FLOAT32_BYTES else half_of(work)
     packing: _Packing = {}
     for name, one in module.named_modules():

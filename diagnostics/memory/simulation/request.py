@@ -24,6 +24,7 @@ DEFAULTS: dict[str, Any] = {
     "attention": "sdpa",
     "liger": False,
     "packing": False,
+    "neat_packing": False,
     "optimizer": {"name": "adamw_torch_fused"},
     "batch": 8,
     "sequence": 2048,
@@ -74,7 +75,7 @@ def _refuse(work: Mapping[str, Any]) -> None:
 
 def _notes(work: Mapping[str, Any]) -> list[str]:
     notes: list[str] = []
-    if work["attention"] == "sdpa" and work.get("padded", not work["packing"]):
+    if work["attention"] == "sdpa" and not work["packing"]:
         notes.append("samples of a batch differ in length, so attention has a mask")
     if work["attention"] == "flash":
         notes.append("flash attention is modelled: its kernels need a graphics card")
@@ -121,7 +122,8 @@ def read_config(asked: Mapping[str, Any]) -> Any:
     return config
 
 
-def stored_bytes(config: Any) -> int:
-    """Return the bytes of a weight in the checkpoint: 2 unless its config says float32."""
+def stored_dtype(config: Any) -> str:
+    """Return the dtype of the checkpoint's weights; empty where its config does not say."""
     stored = getattr(config, "dtype", None) or getattr(config, "torch_dtype", None)
-    return 4 if str(stored).removeprefix("torch.") == "float32" else 2
+    name = str(stored).removeprefix("torch.")
+    return name if name in {"float32", "float16", "bfloat16"} else ""

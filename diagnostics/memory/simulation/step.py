@@ -10,6 +10,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from diagnostics.memory.simulation.kernels import cuda_kernels
 from diagnostics.memory.simulation.liger import rotary_of
+from diagnostics.memory.simulation.masks import mask_of, no_needless_masks
 from diagnostics.memory.simulation.model import Model, build
 from diagnostics.memory.simulation.optimizers import optimizer_of
 from diagnostics.memory.simulation.parameters import half_of
@@ -32,8 +33,10 @@ def record(
         ExitStack() as stack,
     ):
         model = build(config, work, recorder, whole=whole)
+        stack.enter_context(no_needless_masks(work))
         stack.enter_context(rotary_of(model.base) if work.get("liger") else nullcontext())
-        optimizer = optimizer_of(model.module, work)
+        with recorder.inheriting():
+            optimizer = optimizer_of(model.module, work)
         for _ in range(STEPS):
             for _ in range(min(2, work.get("accumulation", 1))):
                 _micro_step(model.module, work, recorder)
@@ -74,9 +77,8 @@ def _inputs(work: Mapping[str, Any]) -> dict[str, Any]:
         "num_items_in_batch": torch.empty((), dtype=torch.int64),
         "use_cache": False,
     }
-    if work["attention"] != "flash" and work.get("padded", not work.get("packing")):
-        inputs["attention_mask"] = torch.empty(shape, dtype=torch.int64)
-    return inputs
+    mask = mask_of(work)
+    return inputs if mask is None else {**inputs, "attention_mask": mask}
 
 
 def _update(module: Any, optimizer: Any) -> None:
