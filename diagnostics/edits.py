@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias, TypeGuard
 
+from diagnostics.config.effective import Origin
 from diagnostics.config.scalars import convert, kind_of
 from diagnostics.config.schema import KEYS, default_of, nearest_key, nearest_value
 from diagnostics.config.unset import UNSET, Unset
@@ -97,7 +98,7 @@ def changes_of(  # noqa: C901 - one arm for each kind of edit
                 return None
             return _set(key, wanted, context)
         case UnsetKey(key):
-            keys = _named(key, captures)
+            keys = _named(key, context, captures)
             if context.config is None:  # advice then: what is set is not known
                 return [KeyChange(one, default_of(one), UNSET) for one in keys]
             olds = [(one, _old(one, context)) for one in keys]
@@ -124,9 +125,9 @@ def changes_of(  # noqa: C901 - one arm for each kind of edit
                 KeyChange(accumulation, _old(accumulation, context), split[1]),
             ]
         case RenameNearest(keys):
-            return _renamed(_named(keys, captures), context)
+            return _renamed(_named(keys, context, captures), context)
         case SetNearest(key):
-            found = [_nearest_value(one, context) for one in _named(key, captures)]
+            found = [_nearest_value(one, context) for one in _named(key, context, captures)]
             return [change for change in found if change is not None] or None
 
 
@@ -151,14 +152,23 @@ def _as_value(text: str) -> object:
     return convert(kind, text) if kind in {"int", "float", "bool"} else text
 
 
-def _named(key: str, captures: Mapping[str, str]) -> list[str]:
-    """Return the keys that an edit speaks of: "$name" is a list as Python prints it."""
+def _named(key: str, context: Context, captures: Mapping[str, str]) -> list[str]:
+    """Return the keys that an edit speaks of: "$name" is a list as Python prints it.
+
+    A flag stands there with its dashes, and so does a key that was written with them.
+    """
     if not key.startswith("$"):
         return [key]
-    return _WORD.findall(captures.get(key[1:], ""))
+    text = captures.get(key[1:], "")
+    quoted = [one for one in _QUOTED.findall(text) if _NAME.fullmatch(one)]
+    if not quoted:
+        return _WORD.findall(text)
+    return [one if _old(one, context) is not UNSET else one.lstrip("-") for one in quoted]
 
 
 _WORD = re.compile(r"[A-Za-z_]\w*")
+_QUOTED = re.compile(r"'([^'\n]{1,200})'")
+_NAME = re.compile(r"-*[A-Za-z_][\w-]*")
 
 
 def _scaled(edit: ScaleKey, now: object) -> float | int | None:
@@ -182,9 +192,15 @@ def _renamed(keys: list[str], context: Context) -> list[KeyChange] | None:
         if old is UNSET or wanted is None or wanted == key:
             continue
         changes.append(KeyChange(key, old, UNSET))
-        if _old(wanted, context) is UNSET:
-            changes.append(KeyChange(wanted, UNSET, old))
+        now = _old(wanted, context)
+        if now is UNSET or (now != old and _wins(key, context)):
+            changes.append(KeyChange(wanted, now, old))
     return changes or None
+
+
+def _wins(key: str, context: Context) -> bool:
+    """Tell whether a key stands on the command line, which is meant to win over the file."""
+    return context.config is not None and context.config.origin(key) is Origin.OVERRIDE
 
 
 def _nearest_value(key: str, context: Context) -> KeyChange | None:

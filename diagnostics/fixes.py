@@ -138,7 +138,7 @@ def _caveat(missing: tuple[str, ...]) -> Text:
     listed = ", ".join(dict.fromkeys(names))
     return Text(
         f"needs {listed}; could not tell whether it is installed",
-        f"需要 {listed};无法判断是否已安装",
+        f"需要 {listed}；无法判断是否已安装",
     )
 
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 
 from diagnostics.config.effective import EffectiveConfig, apply
 from diagnostics.errors import LlamavetError
-from diagnostics.findings import Fix, KeyChange, Prediction, Safety, Text
+from diagnostics.findings import Fix, KeyChange, Safety, Text
 from diagnostics.fixes import NO_TEXT, FixRule, work_out
 from diagnostics.memory.calibration import Measure, calibrate
-from diagnostics.memory.estimate import GIB
 from diagnostics.memory.facts import MemoryFacts, forecast_config
-from diagnostics.memory.forecast import Forecast
+from diagnostics.memory.forecast import Forecast, prediction_of
+from diagnostics.memory.peak import GIB
 from diagnostics.memory.verdict import CONTEXT_GIB, WORKSPACE, Verdict
 from diagnostics.observations import Missing
 from diagnostics.signals import Context
@@ -22,6 +22,7 @@ from diagnostics.signals.memory import foreign_bytes, root_oom
 
 PLAN, NOTHING = "several_changes", "nothing_fits"
 _MAX_REPEATS = 8
+_NOTICED_GIB = 0.05
 _RANK = {Verdict.FITS: 0, Verdict.TIGHT: 1, Verdict.UNKNOWN: 1, Verdict.DOES_NOT_FIT: 2}
 
 
@@ -65,8 +66,16 @@ def with_outlook(
     context = replace(context, memory=facts)
     options = [_option(rule, fix, context, captures, now) for rule, fix in fixes]
     if not cures_memory:
-        return tuple(option.fix for option in options)
+        return tuple(_without_idle_prediction(option.fix) for option in options)
     return tuple(option.fix for option in _ordered(options, config, facts, now))
+
+
+def _without_idle_prediction(fix: Fix) -> Fix:
+    """Leave out what a fix does to memory where it does nothing."""
+    told = fix.predicted
+    if told is None or abs(told.peak_gib - told.before_gib) >= _NOTICED_GIB:
+        return fix
+    return replace(fix, predicted=None)
 
 
 def as_observed(
@@ -144,7 +153,7 @@ def _option(
             break
         after, told = done
         best = _Option(merged, told)
-    return _Option(replace(best.fix, predicted=_prediction(now, told)), told)
+    return _Option(replace(best.fix, predicted=prediction_of(now, told)), told)
 
 
 def _merged(first: tuple[KeyChange, ...], then: tuple[KeyChange, ...]) -> tuple[KeyChange, ...]:
@@ -154,17 +163,6 @@ def _merged(first: tuple[KeyChange, ...], then: tuple[KeyChange, ...]) -> tuple[
         before = joined.get(change.key)
         joined[change.key] = change if before is None else replace(before, new=change.new)
     return tuple(joined.values())
-
-
-def _prediction(now: Forecast, told: Forecast) -> Prediction:
-    return Prediction(
-        before_gib=now.needed_gib,
-        peak_gib=told.needed_gib,
-        capacity_gib=told.capacity_gib,
-        verdict=told.verdict.value,
-        confidence=told.confidence.value,
-        method=told.method,
-    )
 
 
 def _ordered(
@@ -258,14 +256,14 @@ def _joined(taken: list[_Option], now: Forecast, told: Forecast) -> Fix:
         title=_list([fix.title for fix in fixes], " + "),
         why=Text(
             "None of these changes is enough by itself; together they fit.",
-            "单独一项都不够;合在一起放得下。",
+            "单独一项都不够；合在一起放得下。",
         ),
         price=_list([fix.price for fix in fixes if fix.price.en], "; "),
         safety=min(fix.safety for fix in fixes),
         changes=_all_changes(taken) or (),
         env={name: value for fix in fixes for name, value in fix.env.items()},
         caveat=_list(caveats, "; ") if caveats else NO_TEXT,
-        predicted=_prediction(now, told),
+        predicted=prediction_of(now, told),
     )
 
 
@@ -283,7 +281,7 @@ def _nothing(now: Forecast, facts: MemoryFacts) -> _Option:
     more = Text(
         f"What would: about {gpus} such GPUs with DeepSpeed ZeRO-3, a larger GPU, or a smaller"
         " model.",
-        f"可行的做法:约 {gpus} 块同样的 GPU 配合 DeepSpeed ZeRO-3、更大的 GPU,或更小的模型。",
+        f"可行的做法：约 {gpus} 块同样的 GPU 配合 DeepSpeed ZeRO-3、更大的 GPU，或更小的模型。",
     )
     if smallest + 1.0 < room:
         more = Text(

@@ -16,11 +16,10 @@ from diagnostics.config.needs import environment_needs
 from diagnostics.config.unset import UNSET
 from diagnostics.errors import LlamavetError
 from diagnostics.findings import Fix, KeyChange, Prediction, Safety, Text
-from diagnostics.memory.calibration import Measure
+from diagnostics.memory.calibration import Measure, kind_of
 from diagnostics.memory.facts import MemoryFacts, forecast_config
-from diagnostics.memory.forecast import Forecast
+from diagnostics.memory.forecast import Forecast, prediction_of
 from diagnostics.memory.keys import MEMORY_KEYS
-from diagnostics.memory.workload import Workload
 
 BATCH, ACCUMULATION = "per_device_train_batch_size", "gradient_accumulation_steps"
 _LARGEST = {
@@ -166,7 +165,7 @@ class WhatIf:
             return told
         if not isinstance(before, Forecast) or not isinstance(told, Forecast):
             return told
-        if _kind(told.work) == _kind(before.work):
+        if kind_of(told.work) == kind_of(before.work):
             return told
         # What was measured of one method says nothing of another.
         return _tell(self._changed, replace(self.facts, calibration=None))
@@ -214,14 +213,7 @@ class WhatIf:
         before, after = self.before, self.after
         if not isinstance(before, Forecast) or not isinstance(after, Forecast):
             return None
-        return Prediction(
-            before_gib=before.needed_gib,
-            peak_gib=after.needed_gib,
-            capacity_gib=after.capacity_gib,
-            verdict=after.verdict.value,
-            confidence=after.confidence.value,
-            method=after.method,
-        )
+        return prediction_of(before, after)
 
 
 def _tell(config: EffectiveConfig, facts: MemoryFacts) -> Forecast | LlamavetError:
@@ -234,11 +226,6 @@ def _tell(config: EffectiveConfig, facts: MemoryFacts) -> Forecast | LlamavetErr
 def _refused(config: EffectiveConfig, environment: Environment | None) -> list[SchemaFault]:
     needs = environment_needs(config, environment) if environment is not None else ()
     return [one for one in (*schema_faults(config, environment), *needs) if one.rejected]
-
-
-def _kind(work: Workload) -> tuple[object, ...]:
-    bits = work.quantization.bits if work.quantization is not None else 0
-    return (work.method, bits, work.sharding.zero_stage, work.stage, work.on_cpu)
 
 
 def _product(sizes: list[object]) -> object:

@@ -2,6 +2,7 @@
 
 import json
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,12 @@ from diagnostics.config.document import parse_document
 from diagnostics.config.effective import EffectiveConfig
 from diagnostics.config.environment_facts import Environment, Gpu
 from diagnostics.config.exclusions import EXCLUSIONS, Exclusion
+from diagnostics.config.packages import NAMES as PACKAGES
 from diagnostics.findings import Finding, Severity
 from diagnostics.precheck.foreseen import Foreseen
 from diagnostics.precheck.judge import column_of, foresee, judge
-from diagnostics.precheck.packages import NAMES as PACKAGES
+from diagnostics.precheck.packages import foresee_packages
+from diagnostics.precheck.surroundings import Surroundings
 from diagnostics.ruleset import load_rules
 from diagnostics.runs.surroundings import look_around
 
@@ -177,6 +180,24 @@ def test_a_package_that_is_not_there_is_told_where_it_is_known(
     assert problems(text, project, NO_PACKAGES) == [rule_id]
     assert place(text, rule_id, project, NO_PACKAGES) == line_of(text, line.partition(":")[0])
     assert problems(text, project, None) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("optim: lomo", "optim: grokadamw", "optim: adamw_torch_4bit", "optim: stable_adamw"),
+        *("optim: schedule_free_adamw", "use_liger_kernel: true", "use_badam: true"),
+        *("report_to: tensorboard", "report_to: neptune", "plot_loss: true"),
+    ],
+)
+def test_the_words_for_a_missing_package_are_those_that_the_rule_of_a_log_knows(line: str):
+    config = config_of(with_lines(line))
+    around = Surroundings(environment=Environment(None, dict.fromkeys(PACKAGES)))
+
+    foreseen = [replace(one, named=None) for one in foresee_packages(config, around)]
+
+    told = judge(RULES, config, around, foreseen).findings
+    assert [one.id for one in told if one.id.startswith("env.")] == ["env.missing_package"]
 
 
 def test_bf16_on_a_card_before_ampere_is_told(project: Path):

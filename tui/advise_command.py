@@ -3,8 +3,6 @@
 import argparse
 import json
 import os
-import sys
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,14 +11,12 @@ from diagnostics.errors import RunError
 from diagnostics.findings import Language, Text
 from diagnostics.memory.advice import Advice, yaml_of
 from diagnostics.memory.advice import advise as weigh
-from diagnostics.memory.facts import MemoryFacts
 from diagnostics.memory.options import Case, Preference
-from diagnostics.memory.recipes import KEPT
 from diagnostics.report.advice import as_text, as_value
-from diagnostics.runs.advising import as_config, precision_of, task_of, with_samples
+from diagnostics.runs.advising import as_config, asked_of, precision_of, task_of, with_samples
 from diagnostics.runs.files import write_atomic
-from diagnostics.runs.forecasting import gather_facts
-from tui.inputs import devices_of, read_config
+from tui.inputs import facts_of, folders_of, read_config
+from tui.outputs import put_out, remark
 
 DONE, NOTHING_FITS = 0, 1
 _CONFIGS = frozenset({".yaml", ".yml", ".json"})
@@ -47,10 +43,9 @@ def _in_range(option: str, value: int | None, most: int) -> None:
 
 
 def _case(args: argparse.Namespace) -> Case:
-    config, folders = _config(args), [Path.cwd()]
-    if _is_config(args.model):
-        folders.append(Path(args.model).parent)
-    facts = _facts(args, config, folders)
+    given = Path(args.model) if Path(args.model).suffix.lower() in _CONFIGS else None
+    config, folders = _config(args, given), folders_of(given)
+    facts = facts_of(args, config, folders)
     task = task_of(config)
     notes: tuple[Text, ...] = ()
     if args.samples is not None:
@@ -66,30 +61,14 @@ def _case(args: argparse.Namespace) -> Case:
     )
 
 
-def _is_config(name: str) -> bool:
-    return Path(name).suffix.lower() in _CONFIGS
-
-
-def _config(args: argparse.Namespace) -> EffectiveConfig:
+def _config(args: argparse.Namespace, path: Path | None) -> EffectiveConfig:
     """Return what the command line says, over what a given config says, as a config."""
-    values: dict[str, object] = {}
-    if _is_config(args.model):
-        given = read_config(Path(args.model), []).as_dict()
-        wanted = ("model_name_or_path", "cutoff_len", "dataset", "dataset_dir", *KEPT)
-        values = {key: given[key] for key in wanted if given.get(key) is not None}
-    else:
-        values["model_name_or_path"] = args.model
+    values: dict[str, object] = {"model_name_or_path": args.model}
+    if path is not None:
+        values = asked_of(read_config(path, []))
     said = {"cutoff_len": args.cutoff, "dataset": args.dataset, "dataset_dir": args.dataset_dir}
     values.update({key: value for key, value in said.items() if value is not None})
     return as_config(values)
-
-
-def _facts(
-    args: argparse.Namespace, config: EffectiveConfig, folders: Sequence[Path]
-) -> MemoryFacts:
-    devices = devices_of(args)
-    found = [gather_facts(config, folder, os.environ, devices=devices) for folder in folders]
-    return next((one for one in found if one.model is not None), found[0])
 
 
 def _print(advice: Advice, form: str, language: Language) -> None:
@@ -98,10 +77,7 @@ def _print(advice: Advice, form: str, language: Language) -> None:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n"
     else:
         text = as_text(advice, language)
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="replace")  # a terminal's character set may lack some
-    sys.stdout.write(text)
-    sys.stdout.flush()
+    put_out(text)
 
 
 def _write(advice: Advice, path: Path, language: Language, *, force: bool) -> None:
@@ -113,4 +89,4 @@ def _write(advice: Advice, path: Path, language: Language, *, force: bool) -> No
     if not force and os.path.lexists(path):
         raise RunError(f"{path}: exists already", remedy="--force overwrites it")
     write_atomic(path, text.encode("utf-8"), mode=_READABLE)
-    sys.stderr.write(f"llamavet: {path}: written, {chosen.recipe.title.to(language)}\n")
+    remark(f"{path}: written, {chosen.recipe.title.to(language)}")

@@ -5,12 +5,11 @@ Only what a post-mortem needs is imported: on a small run that takes most of the
 
 import argparse
 import json
-import sys
 from dataclasses import dataclass, field
 from typing import Any
 
 from diagnostics.errors import LlamavetError, RunError
-from diagnostics.findings import Language, Severity
+from diagnostics.findings import Language
 from diagnostics.postmortem import PostMortem, examine_remains
 from diagnostics.report.model import Report, describe_changes
 from diagnostics.ruleset import RuleSet
@@ -19,10 +18,9 @@ from diagnostics.runs.log_parts import check_readable
 from diagnostics.runs.mended import write_mended
 from diagnostics.runs.remains import Remains
 from tui.loaded_rules import rules_or_warn
+from tui.outputs import passes, put_out, remark
 
 DONE, FOUND, UNREADABLE = 0, 1, 2
-NEVER = "never"
-FORMATS = ("text", "json", "md", "html")
 
 
 @dataclass(slots=True)
@@ -43,15 +41,15 @@ def analyze(args: argparse.Namespace) -> int:
             remedy="name the files of one run",
         )
     for fault in gathered.faults:
-        _say(str(fault))
+        remark(str(fault))
     told = _Told(failed=bool(gathered.faults))
     if gathered.runs:
         _examine_all(args, gathered, told)
     if told.sections:
-        _print(_document(told.sections, args.format, Language(args.lang)))
+        put_out(_document(told.sections, args.format, Language(args.lang)))
     if told.failed:
         return UNREADABLE
-    return DONE if _passes(told.worst, args.fail_on) else FOUND
+    return DONE if passes(told.worst, args.fail_on) else FOUND
 
 
 def _examine_all(args: argparse.Namespace, gathered: Gathered, told: _Told) -> None:
@@ -63,10 +61,10 @@ def _examine_all(args: argparse.Namespace, gathered: Gathered, told: _Told) -> N
             found = _examined(left, rules)
         except LlamavetError as fault:
             told.failed = True
-            _say(str(fault))
+            remark(str(fault))
             continue
         for source, broken in found.snapshot.faults.items():
-            _say(f"{source}: {broken.reason}; what could be read of it is reported")
+            remark(f"{source}: {broken.reason}; what could be read of it is reported")
         if not found.recognised:
             unknown.append(left.name)
             if optional or args.format != "json":
@@ -76,7 +74,7 @@ def _examine_all(args: argparse.Namespace, gathered: Gathered, told: _Told) -> N
         told.sections.append(_section(report, args.format, Language(args.lang)))
     if unknown and not (optional and told.sections):
         told.failed = True
-        _say(
+        remark(
             f"{', '.join(unknown[:3])}: nothing in it is of a LLaMA-Factory training;"
             " name a training's console log, its output_dir, or a folder of runs"
         )
@@ -105,11 +103,11 @@ def _report(args: argparse.Namespace, found: PostMortem, told: _Told) -> Report:
         write_mended(found.left, report.remedy, args.write_config, force=args.force)
     except LlamavetError as fault:
         told.failed = True
-        _say(str(fault))
+        remark(str(fault))
         return found.report()
     if report.remedy is not None:
         changes = describe_changes(report.remedy.fix)
-        _say(f"{args.write_config}: written with {changes}; {report.run.config} is as it was")
+        remark(f"{args.write_config}: written with {changes}; {report.run.config} is as it was")
     return found.report(args.fix, str(args.write_config))
 
 
@@ -148,20 +146,3 @@ def _document(sections: list[Any], form: str, language: Language) -> str:
             return page(sections, language)
         case _:
             return ("\n" + "=" * 80 + "\n\n").join(sections)
-
-
-def _print(text: str) -> None:
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="replace")  # a terminal's character set may lack some
-    sys.stdout.write(text)
-    sys.stdout.flush()
-
-
-def _say(line: str) -> None:
-    if hasattr(sys.stderr, "reconfigure"):
-        sys.stderr.reconfigure(errors="backslashreplace")
-    sys.stderr.write(f"llamavet: {line}\n")
-
-
-def _passes(worst: int, fail_on: str) -> bool:
-    return fail_on == NEVER or worst < Severity[fail_on.upper()]

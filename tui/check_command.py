@@ -5,19 +5,21 @@ import json
 import sys
 from pathlib import Path
 
+from diagnostics.config.document import MAX_BYTES
 from diagnostics.config.edit import unified_diff
 from diagnostics.config.effective import EffectiveConfig
 from diagnostics.errors import ConfigError, RunError
-from diagnostics.findings import Language, Severity
+from diagnostics.findings import Language
 from diagnostics.precheck.report import CheckReport, as_markdown, as_text, as_value
+from diagnostics.report.clean import shown_lines
 from diagnostics.report.model import describe_changes
 from diagnostics.runs.check import Checker, Mended, make_checker, mend
-from tui.inputs import devices_of
+from diagnostics.runs.config_file import read_config_bytes
+from tui.inputs import NAME_A_TRAINING, devices_of
 from tui.loaded_rules import rules_or_warn
+from tui.outputs import passes, put_out, remark
 
 DONE, FOUND = 0, 1
-NEVER = "never"
-FORMATS = ("text", "json", "md")
 
 
 def check(args: argparse.Namespace) -> int:
@@ -45,20 +47,13 @@ def check(args: argparse.Namespace) -> int:
             report = _mend(args, checker, report)
     _print(report, args.format, Language(args.lang))
     worst = max((one.severity for one in report.diagnosis.findings), default=-1)
-    return DONE if args.fail_on == NEVER or worst < Severity[args.fail_on.upper()] else FOUND
+    return DONE if passes(worst, args.fail_on) else FOUND
 
 
 def _data(checker: Checker) -> bytes:
     if checker.name == "-":
-        return sys.stdin.buffer.read()
-    try:
-        return checker.path.read_bytes()
-    except OSError as error:
-        raise ConfigError(
-            f"cannot be read: {error.strerror or error}",
-            path=checker.path,
-            remedy="name the YAML file of a LLaMA-Factory training",
-        ) from error
+        return sys.stdin.buffer.read(MAX_BYTES + 1)
+    return read_config_bytes(checker.path, NAME_A_TRAINING)
 
 
 def _mend(args: argparse.Namespace, checker: Checker, report: CheckReport) -> CheckReport:
@@ -67,19 +62,19 @@ def _mend(args: argparse.Namespace, checker: Checker, report: CheckReport) -> Ch
         raise RunError("--apply cannot write to standard input", remedy="name the config's file")
     mended = mend(checker, report, args.fix or "", unsafe=args.unsafe_fixes)
     if not mended.fixes:
-        _say("no fix can be taken by itself; --unsafe-fixes, or --fix=ID, takes the others")
+        remark("no fix can be taken by itself; --unsafe-fixes, or --fix=ID, takes the others")
         return report
     for fix in mended.fixes:
-        _say(f"{'took' if args.apply else 'would take'} {fix.id}: {describe_changes(fix)}")
+        remark(f"{'took' if args.apply else 'would take'} {fix.id}: {describe_changes(fix)}")
     if not args.apply:
-        _say("nothing was written; --apply writes it")
-        sys.stderr.write(_diff(mended))
+        remark("nothing was written; --apply writes it")
+        sys.stderr.write(shown_lines(_diff(mended)))
         return report
     from diagnostics.runs.amend import amend  # noqa: PLC0415 - rarely needed
 
     ids = [fix.id for fix in mended.fixes]
     backup = amend(mended.before, mended.after.config, ids, mended.changes)
-    _say(f"{checker.name}: written; `llamavet undo {checker.name}` takes it back ({backup})")
+    remark(f"{checker.name}: written; `llamavet undo {checker.name}` takes it back ({backup})")
     return mended.after
 
 
@@ -100,13 +95,4 @@ def _print(report: CheckReport, form: str, language: Language) -> None:
             text = as_markdown(report, language)
         case _:
             text = as_text(report, language)
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="replace")  # a terminal's character set may lack some
-    sys.stdout.write(text)
-    sys.stdout.flush()
-
-
-def _say(line: str) -> None:
-    if hasattr(sys.stderr, "reconfigure"):
-        sys.stderr.reconfigure(errors="backslashreplace")
-    sys.stderr.write(f"llamavet: {line}\n")
+    put_out(text)

@@ -27,10 +27,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return int(args.do(args))
     except LlamavetError as error:
-        print(f"llamavet: {error}", file=sys.stderr)
+        from tui.outputs import remark  # noqa: PLC0415 - rarely needed
+
+        remark(str(error))
         return USAGE
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        from tui.outputs import discard_stdout  # noqa: PLC0415 - rarely needed
+
+        discard_stdout()
         return USAGE
     except KeyboardInterrupt:
         print("llamavet: interrupted; a training goes on by itself", file=sys.stderr)
@@ -142,12 +146,7 @@ def _analyze_command(command: Callable[[str, str], argparse.ArgumentParser]) -> 
     )
     analyze.add_argument("--fix", metavar="ID", help="which fix to show and write")
     analyze.add_argument("--force", action="store_true", help="let --write-config overwrite FILE")
-    analyze.add_argument(
-        "--fail-on",
-        choices=[*(severity.label for severity in reversed(Severity)), "never"],
-        default="warning",
-        help="exit with 1 where a finding is at least this bad (default: warning)",
-    )
+    _fail_on_option(analyze)
     analyze.add_argument(
         "--exit-zero",
         action="store_const",
@@ -163,14 +162,9 @@ def _analyze_command(command: Callable[[str, str], argparse.ArgumentParser]) -> 
 def _check_command(command: Callable[[str, str], argparse.ArgumentParser]) -> None:
     check = command("check", "Say what would stop or harm a training, before it is launched.")
     check.add_argument("config", metavar="CONFIG", help="the YAML file, or - for standard input")
-    check.add_argument("overrides", nargs="*", metavar="key=value", help="values that win over it")
+    _overrides(check)
     check.add_argument("--format", choices=["text", "json", "md"], default="text")
-    check.add_argument(
-        "--fail-on",
-        choices=[*(severity.label for severity in reversed(Severity)), "never"],
-        default="warning",
-        help="exit with 1 where a finding is at least this bad (default: warning)",
-    )
+    _fail_on_option(check)
     check.add_argument(
         "--fix",
         nargs="?",
@@ -198,9 +192,7 @@ def _check_command(command: Callable[[str, str], argparse.ArgumentParser]) -> No
 def _estimate_command(command: Callable[[str, str], argparse.ArgumentParser]) -> None:
     estimate = command("estimate", "Predict a training's peak GPU memory, and say whether it fits.")
     estimate.add_argument("config", type=Path, metavar="CONFIG", help="the YAML of the training")
-    estimate.add_argument(
-        "overrides", nargs="*", metavar="key=value", help="values that win over it"
-    )
+    _overrides(estimate)
     _gpu_options(estimate)
     estimate.add_argument(
         "--exact",
@@ -236,6 +228,21 @@ def _advise_command(command: Callable[[str, str], argparse.ArgumentParser]) -> N
     advise.set_defaults(do=later("tui.advise_command", "advise"))
 
 
+def _overrides(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "overrides", nargs="*", default=[], metavar="key=value", help="values that win over it"
+    )
+
+
+def _fail_on_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--fail-on",
+        choices=[*(severity.label for severity in reversed(Severity)), "never"],
+        default="warning",
+        help="exit with 1 where a finding is at least this bad (default: warning)",
+    )
+
+
 def _gpu_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--gpu", metavar="GIB|NAME", help='the GPU: 24, 80g, "RTX 4090" (default: the one here)'
@@ -247,7 +254,7 @@ def _launch_commands(command: Callable[[str, str], argparse.ArgumentParser]) -> 
     """Add the commands that open a screen or print a journey."""
     run = command("run", "Launch a training under supervision and watch it.")
     run.add_argument("config", type=Path, help="the YAML file of the training")
-    run.add_argument("overrides", nargs="*", metavar="key=value", help="values that win over it")
+    _overrides(run)
     run.add_argument("--heal", action="store_true", help="apply safe fixes and relaunch by itself")
     run.add_argument(
         "--unsafe-fixes",

@@ -1,4 +1,4 @@
-"""Owns what each command does, over diagnostics; only this file and tui/plain.py print reports."""
+"""Owns what the commands about runs do, over diagnostics; they print here and in tui/plain.py."""
 
 import argparse
 import contextlib

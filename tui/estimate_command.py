@@ -5,22 +5,21 @@ import json
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
 from diagnostics.errors import RunError
 from diagnostics.findings import Language, Text
-from diagnostics.memory.facts import MemoryFacts, forecast_config, workload_from
+from diagnostics.memory.facts import MemoryFacts, forecast_config
 from diagnostics.memory.forecast import Forecast, as_json, with_simulated
 from diagnostics.memory.model_names import config_named
 from diagnostics.memory.verdict import Verdict
 from diagnostics.report.memory import as_text
 from diagnostics.runs.environment_probe import probe
 from diagnostics.runs.exact import simulate
-from diagnostics.runs.forecasting import gather_facts
-from diagnostics.runs.lessons import calibration_for
-from tui.inputs import devices_of, read_config
+from diagnostics.runs.lessons import with_lessons
+from tui.inputs import facts_of, folders_of, read_config
+from tui.outputs import put_out
 
 DONE, DOES_NOT_FIT = 0, 1
 
@@ -28,22 +27,15 @@ DONE, DOES_NOT_FIT = 0, 1
 def estimate(args: argparse.Namespace) -> int:
     """Predict the memory of one config; exit with 1 where it does not fit."""
     config = read_config(args.config, args.overrides)
-    cwd = Path.cwd()
-    facts = gather_facts(config, cwd, os.environ, devices=devices_of(args))
-    if facts.model is None and not args.config.parent.samefile(cwd):
-        near = gather_facts(config, args.config.parent, os.environ, devices=devices_of(args))
-        facts = near if near.model is not None else facts
-    if facts.model is not None:
-        learned = calibration_for(config, workload_from(config, facts))
-        facts = replace(facts, calibration=learned)
+    facts = with_lessons(config, facts_of(args, config, folders_of(args.config)))
     told = forecast_config(config, facts)
     if args.exact:
         told = _simulated(told, facts, args.python)
     language = Language(args.lang)
     if args.format == "json":
-        print(json.dumps(as_json(told, language), ensure_ascii=False, allow_nan=False))
+        put_out(json.dumps(as_json(told, language), ensure_ascii=False, allow_nan=False) + "\n")
     else:
-        print(as_text(told, str(args.config), language, no_gpu=facts.no_gpu), end="")
+        put_out(as_text(told, str(args.config), language, no_gpu=facts.no_gpu))
     return DOES_NOT_FIT if told.verdict is Verdict.DOES_NOT_FIT else DONE
 
 

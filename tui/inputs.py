@@ -2,17 +2,20 @@
 
 import argparse
 import os
-import shlex
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from diagnostics.config.argv import parse_launch
-from diagnostics.config.document import MAX_BYTES, parse_document
+from diagnostics.config.argv import launch_of
+from diagnostics.config.document import parse_document
 from diagnostics.config.effective import EffectiveConfig
-from diagnostics.errors import ConfigError, LlamavetError
-from diagnostics.runs.forecasting import Devices, visible_devices
+from diagnostics.errors import LlamavetError
+from diagnostics.memory.facts import MemoryFacts
+from diagnostics.runs.config_file import read_config_bytes
+from diagnostics.runs.forecasting import Devices, gather_facts, visible_devices
 
 MOST_GPUS = 65_536
+NAME_A_TRAINING = "name the YAML file of a LLaMA-Factory training"
 
 
 def devices_of(args: argparse.Namespace) -> Devices:
@@ -32,26 +35,34 @@ def devices_of(args: argparse.Namespace) -> Devices:
     return Devices(args.gpus or 1, capacity_gib, name)
 
 
+def folders_of(config: Path | None) -> list[Path]:
+    """Return where relative paths may start: the folder a training starts in, then its config's."""
+    here = Path.cwd()
+    beside = [config.parent] if config is not None else []
+    return [here, *(one for one in beside if one.resolve() != here)]
+
+
+def facts_of(
+    args: argparse.Namespace, config: EffectiveConfig, folders: Sequence[Path]
+) -> MemoryFacts:
+    """Return what predicts a config's memory, from the first folder that its model is known from.
+
+    Raises:
+        LlamavetError: there is no such GPU as is named.
+    """
+    devices = devices_of(args)
+    found = (gather_facts(config, folder, os.environ, devices=devices) for folder in folders)
+    first = next(found)
+    if first.model is not None:
+        return first
+    return next((one for one in found if one.model is not None), first)
+
+
 def read_config(path: Path, overrides: list[str]) -> EffectiveConfig:
     """Read a config file and the `key=value` words that win over it.
 
     Raises:
         ConfigError: it cannot be read or is not a config, with the place.
     """
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise ConfigError(
-            f"cannot be read: {error.strerror}", path=path, remedy="name the YAML of a training"
-        ) from error
-    document = parse_document(data, path)
-    if not overrides:
-        return EffectiveConfig(document)
-    words = ("llamafactory-cli", "train", str(path), *overrides)
-    args = parse_launch(words)
-    if args is None:
-        raise ConfigError(
-            f"{shlex.join(overrides)[:80]} is not key=value", remedy="write key=value"
-        )
-    return EffectiveConfig(document, args)
+    args = launch_of(str(path), overrides) if overrides else None
+    return EffectiveConfig(parse_document(read_config_bytes(path, NAME_A_TRAINING), path), args)

@@ -37,6 +37,7 @@ MORE_GPUS: Final = Text(
 )
 MORE_GPUS_UNREAD: Final = Text("{count} more GPUs", "另有 {count} 块 GPU")
 MEMORY: Final = Text("memory", "内存")
+GPU_MEMORY: Final = Text("memory", "显存")
 DISK_FREE: Final = Text("disk {size} free", "磁盘剩余 {size}")
 DISK_MISSING: Final = Text("disk: {reason}", "磁盘：{reason}")
 HOST_WAIT: Final = Text("host: not read yet", "主机：尚未读取")
@@ -101,6 +102,7 @@ ADVICE_LINE: Final = Text("advice: {title}", "建议：{title}")
 MORE_FIXES: Final = Text("{count} more", "另有 {count} 个")
 FOLLOWED: Final = Text("what followed: {titles}", "随后出现：{titles}")
 MORE_FINDINGS: Final = Text("{count} more findings", "另有 {count} 条诊断")
+ONE_MORE_FINDING: Final = Text("1 more finding", "另有 1 条诊断")
 
 # Ledger.
 OUTCOMES: Final[Mapping[str, Text]] = MappingProxyType(
@@ -254,7 +256,7 @@ KEYS_LONG: Final[Mapping[str, Text]] = MappingProxyType(
         "undo": Text("put the config back as it was before the last fix", "撤销上次对配置的修复"),
         "details": Text("every finding with its evidence and fixes", "全部诊断、证据与方案"),
         "log": Text("the log, as far back as it is kept", "完整日志"),
-        "config": Text("the config: faults, memory, what-if", "配置：问题、内存、试算"),
+        "config": Text("the config: faults, memory, what-if", "配置：问题、显存、试算"),
         "runs": Text("the list of trainings", "训练列表"),
         "toggle_language": Text("Chinese or English", "中文或英文"),
         "leave": Text("leave llamavet; the training goes on", "退出 llamavet，训练继续"),

@@ -23,6 +23,8 @@ _LAUNCHER_MODULES = frozenset({"llamafactory.launcher", "llamafactory.v1.launche
 _TRAIN_SCRIPTS = frozenset({"train.py", "train_bash.py"})
 _BOARD_SCRIPTS = frozenset({"webui.py", "train_web.py"})
 _CONFIG_ENDINGS = (".yaml", ".yml", ".json")
+_UNNAMED = "config.yaml"  # a pipe's name has no ending
+_SHOWN_CHARS = 80
 _PYTHON = re.compile(r"(?:python|pypy)[\d.]*t?")
 # Python options that take the next word, such as `-X dev`.
 _PYTHON_VALUE_OPTIONS = frozenset({"-X", "-W", "--check-hash-based-pycs"})
@@ -98,6 +100,22 @@ class _Entrance:
     kind: LaunchKind
     start: int
     is_training: bool
+
+
+def launch_of(config: str, overrides: Sequence[str]) -> LaunchArgs | None:
+    """Return the launch of a config file, whatever it is called, with words that win over it.
+
+    Raises:
+        ConfigError: a word is not of the form key=value.
+    """
+    for word in overrides:
+        if "=" not in word:
+            short = word[:_SHOWN_CHARS]
+            raise ConfigError(
+                f"{short!r} is not of the form key=value", remedy=f"write {short}=VALUE"
+            )
+    named = config.lower().endswith(_CONFIG_ENDINGS)
+    return parse_launch(("llamafactory-cli", "train", config if named else _UNNAMED, *overrides))
 
 
 def parse_launch(argv: Sequence[str]) -> LaunchArgs | None:

@@ -108,7 +108,7 @@ def _place(key: Node, value: Node, *, inherited: bool) -> Place:
 def _decode(data: bytes, path: Path | None) -> str:
     if len(data) > MAX_BYTES:
         raise ConfigError(
-            f"has {len(data):,} bytes, more than the {MAX_BYTES:,} a config may have",
+            f"has more than the {MAX_BYTES:,} bytes a config may have",
             path=path,
             remedy="name the YAML file of a training",
         )

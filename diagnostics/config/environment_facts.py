@@ -11,6 +11,8 @@ from types import MappingProxyType
 
 from diagnostics.config.schema import KeyInfo
 
+AMPERE, ADA, HOPPER = (8, 0), (8, 9), (9, 0)
+"""Compute capabilities: bfloat16 begins with Ampere, float8 with Ada."""
 _NOTHING: Mapping[str, str | None] = MappingProxyType({})
 
 
@@ -21,7 +23,6 @@ class Gpu:
     name: str
     total_bytes: int | None = None
     compute_capability: tuple[int, int] | None = None
-    """(8, 0) is Ampere, the first with bfloat16; (9, 0) is Hopper."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,16 @@ class Environment:
         if package not in self.versions:
             return None
         return self.versions[package] is not None
+
+    @property
+    def lacks_cuda(self) -> bool:
+        """Whether the installed PyTorch is known to be built without CUDA."""
+        return (self.versions.get("torch") or "").endswith("+cpu")
+
+    @property
+    def sees_no_gpu(self) -> bool:
+        """Whether PyTorch is known to see no GPU: its build has no CUDA, or the driver has none."""
+        return self.lacks_cuda or (self.gpu_source is not None and not self.gpus)
 
     def version(self, package: str) -> tuple[int, ...] | None:
         """Return the numbers of an installed version, (0, 9, 5); None where it is not known."""

@@ -243,14 +243,20 @@ def _is_no_choice(value: object, info: KeyInfo) -> bool:
     """Tell whether a value is none of the choices; null is one where the key takes it."""
     if value is None:
         return False
-    if value is False:
+    if isinstance(value, list):
+        return "list" in info.types and any(one not in info.choices for one in value)
+    if isinstance(value, bool):
         return "bool" not in info.types
+    if isinstance(value, int | float):
+        return info.types == ("str",)
     return isinstance(value, str) and value not in info.choices
 
 
 def _inside(info: KeyInfo) -> object | Unset:
-    """Return the default where it is inside the range, else the nearest bound."""
+    """Return the default where it is inside the range, or is to set nothing, else a bound."""
     default = info.default
+    if default is None and info.nullable:
+        return None
     if isinstance(default, int | float) and not info.is_outside(default):
         return default
     return UNSET if info.at_least is None else int(info.at_least)

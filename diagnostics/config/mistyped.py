@@ -31,9 +31,20 @@ _ALWAYS_READ = frozenset(
         *("logging_steps", "save_steps", "cutoff_len", "seed", "val_size", "image_max_pixels"),
         *("image_min_pixels", "video_max_pixels", "video_min_pixels", "dataloader_num_workers"),
         *("lora_rank", "quantization_bit", "adam_beta1", "adam_beta2", "adam_epsilon"),
+        *("lora_alpha", "lora_dropout", "max_samples", "preprocessing_num_workers", "data_seed"),
+        *("warmup_ratio", "label_smoothing_factor", "neftune_noise_alpha", "max_new_tokens"),
     }
 )
 """Numbers that every training reckons with, so that anything else ends it."""
+_ALWAYS_WHOLE = frozenset(
+    {
+        *("cutoff_len", "max_steps", "max_samples", "per_device_train_batch_size", "lora_rank"),
+        *("gradient_accumulation_steps", "seed", "data_seed", "dataloader_num_workers"),
+        *("preprocessing_num_workers", "preprocessing_batch_size", "torch_empty_cache_steps"),
+    }
+)
+"""Whole numbers that every training counts with, so that even 2.0 ends it."""
+_ALWAYS_TEXT = frozenset({"model_name_or_path", "dataset", "output_dir", "template"})
 _ALWAYS_SPLIT = frozenset({"adapter_name_or_path", "add_tokens", "add_special_tokens"})
 _LENIENT_LISTS = frozenset({"report_to", "label_names", "debug", "fsdp", "include_for_metrics"})
 _MAX_DIGITS = 30
@@ -122,8 +133,8 @@ def _switch(key: str, lowered: str, info: KeyInfo, expected: str) -> Mistyped | 
 def _bool(key: str, info: KeyInfo, expected: str, *, value: bool) -> Mistyped | None:
     if "bool" in info.types:
         return None
-    if value is False and info.choices:
-        return None  # a bare no: that is a matter of the choices
+    if info.choices:
+        return None  # that is a matter of the choices, a bare no as well
     if _NUMBERS & set(info.types):
         meant = None if value is False and _takes_null(info) else info.default
         message = f"{key} takes a number, and is {str(value).lower()}"
@@ -148,14 +159,16 @@ def _number(key: str, value: float, info: KeyInfo, expected: str) -> Mistyped | 
             f"{key} takes a whole number, and {value:g} is read as a float",
             expected,
             meant,
+            True if key in _ALWAYS_WHOLE else None,
         )
     if "bool" in info.types and value not in (0, 1) and "str" not in info.types:
         message = f"{key} takes true or false, and is {_digits(value)}"
         return Mistyped("number_for_switch", message, expected, bool(value), rejected=False)
-    if key in _PATHS_AND_NAMES and not _NUMBERS & set(info.types):
+    if key in _PATHS_AND_NAMES and not info.choices:
         message = f"{key} takes a text, and {_digits(value)} is a number"
         text = str(value) if isinstance(value, int) and abs(value) < 10**_MAX_DIGITS else UNSET
-        return Mistyped("number_for_text", message, expected, text)
+        rejected = True if key in _ALWAYS_TEXT else None
+        return Mistyped("number_for_text", message, expected, text, rejected)
     return None
 
 

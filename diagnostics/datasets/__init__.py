@@ -3,6 +3,7 @@
 from diagnostics.datasets.analysis import Analysis, Recipe
 from diagnostics.datasets.layout import FORMATTINGS, HUB_KEYS, Layout, read_layout
 from diagnostics.datasets.report import (
+    TO_BE_FILLED_IN,
     DatasetReport,
     Fault,
     FaultKind,
@@ -15,6 +16,7 @@ from diagnostics.datasets.report import (
 __all__ = [
     "FORMATTINGS",
     "HUB_KEYS",
+    "TO_BE_FILLED_IN",
     "Analysis",
     "DatasetReport",
     "Fault",

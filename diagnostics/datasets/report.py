@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+TO_BE_FILLED_IN = "FILL_IN_YOUR_DATASET"
+"""What stands for a dataset in a config that was advised: no dataset has this name."""
+
 
 class Use(StrEnum):
     """What a dataset is for."""

@@ -3,13 +3,12 @@
 from collections.abc import Iterator
 
 from diagnostics.config.effective import EffectiveConfig
-from diagnostics.config.environment_facts import Environment
+from diagnostics.config.environment_facts import AMPERE, Environment
 from diagnostics.findings import Severity, Text
 from diagnostics.precheck.foreseen import PARSER, Foreseen, Named
 from diagnostics.precheck.surroundings import Surroundings
 
 _ARGUMENTS = (PARSER[0], "transformers/training_args.py:__post_init__")
-_AMPERE = (8, 0)
 _HALVES = ("bf16", "fp16")
 
 
@@ -18,17 +17,11 @@ def foresee_devices(config: EffectiveConfig, around: Surroundings) -> Iterator[F
     environment = around.environment
     if environment is None:
         return
-    if _has_no_gpu(environment):
+    if environment.sees_no_gpu:
         yield from _on_the_cpu(config)
     elif environment.gpus and config.value("use_cpu") is not True:
         yield from _without_bf16(config, environment)
         yield from _in_fp32(config)
-
-
-def _has_no_gpu(environment: Environment) -> bool:
-    """Tell whether PyTorch can see no GPU: its build has no CUDA, or the driver has no GPU."""
-    torch = environment.versions.get("torch") or ""
-    return torch.endswith("+cpu") or (environment.gpu_source is not None and not environment.gpus)
 
 
 def _on_the_cpu(config: EffectiveConfig) -> Iterator[Foreseen]:
@@ -52,14 +45,14 @@ def _without_bf16(config: EffectiveConfig, environment: Environment) -> Iterator
     """Foresee bf16 on GPUs that have none: PyTorch refuses it, or computes it slowly."""
     keys = tuple(key for key in ("bf16", "pure_bf16") if config.value(key) is True)
     old = [one for one in environment.gpus if one.compute_capability is not None]
-    if not keys or not old or any((one.compute_capability or _AMPERE) >= _AMPERE for one in old):
+    if not keys or not old or any((one.compute_capability or AMPERE) >= AMPERE for one in old):
         return
     first = old[0]
     capability = ".".join(str(part) for part in first.compute_capability or ())
     cause = Text(
         f"{first.name} has compute capability {capability}, and bf16 begins with 8.0: PyTorch"
         " refuses it or computes it slowly.",
-        f"{first.name} 的计算能力为 {capability},而 bf16 需要 8.0:PyTorch 会拒绝或缓慢模拟。",
+        f"{first.name} 的计算能力为 {capability}，而 bf16 需要 8.0：PyTorch 会拒绝或缓慢模拟。",
     )
     yield Foreseen(cause.en, keys, (), named=Named("env.no_bf16", {}, cause, Severity.WARNING))
 

@@ -6,6 +6,7 @@ from difflib import get_close_matches
 from diagnostics.config.effective import EffectiveConfig
 from diagnostics.findings import Severity, Text
 from diagnostics.precheck.foreseen import TRAINER, Foreseen, Named
+from diagnostics.precheck.models import LOADER, foresee_model
 from diagnostics.precheck.surroundings import (
     ModelFolder,
     NamedPath,
@@ -16,8 +17,6 @@ from diagnostics.templates import NAMES as TEMPLATES
 from diagnostics.templates import find_model
 
 _MODEL, _ADAPTER, _OUTPUT = "model_name_or_path", "adapter_name_or_path", "output_dir"
-_LOADER = ("llamafactory/launcher.py:<module>", "llamafactory/model/loader.py:load_tokenizer")
-_WEIGHTS = (*_LOADER, "transformers/modeling_utils.py:from_pretrained")
 _SAVING = (*TRAINER, "transformers/trainer.py:_save_checkpoint")
 _LAYERS = frozenset(
     {
@@ -34,7 +33,8 @@ _LAYERS = frozenset(
 
 def foresee_folders(config: EffectiveConfig, around: Surroundings) -> Iterator[Foreseen]:
     """Yield what would be printed because of the folders and files that the config names."""
-    yield from _models(config, around)
+    yield from _absent_models(around)
+    yield from foresee_model(config, around)
     yield from _template(config, around)
     yield from _targets(config, around.model)
     yield from _adapters(config, around)
@@ -56,35 +56,14 @@ def may_be_here(folder: str, around: Surroundings) -> bool:
     return around.at_home or not folder.startswith("/")
 
 
-def _models(config: EffectiveConfig, around: Surroundings) -> Iterator[Foreseen]:
+def _absent_models(around: Surroundings) -> Iterator[Foreseen]:
     for one in around.paths:
         if one.key in {_MODEL, "ref_model", "reward_model"} and surely_absent(one, around):
             said = (
                 "huggingface_hub.errors.HFValidationError: Repo id must be in the form 'repo_name'"
                 f" or 'namespace/repo_name': '{one.value}'. Use `repo_type` argument if needed."
             )
-            yield Foreseen(said, (one.key,), _LOADER)
-    named, model = around.path(_MODEL), around.model
-    if named is None or model is None:
-        return
-    if not model.has_config and "adapter_config.json" not in named.holds:
-        said = f"{named.value} does not appear to have a file named config.json. Checkout"
-        yield Foreseen(f"OSError: {said}", (_MODEL,), _LOADER)
-    elif model.has_config and not model.has_weights and not config.value("train_from_scratch"):
-        said = f"no file named model.safetensors found in directory {named.value}."
-        yield Foreseen(f"OSError: Error {said}", (_MODEL,), _WEIGHTS)
-    elif model.missing_shards:
-        path = f"{named.value}/{model.missing_shards[0]}"
-        said = f"FileNotFoundError: No such file or directory: '{path}'"
-        yield Foreseen(
-            said, (_MODEL,), (*_WEIGHTS, "transformers/modeling_utils.py:load_state_dict")
-        )
-    elif model.pointers:
-        said = (
-            "OSError: You seem to have cloned a repository without having git-lfs installed:"
-            f" {', '.join(model.pointers[:3])}"
-        )
-        yield Foreseen(said, (_MODEL,), _WEIGHTS)
+            yield Foreseen(said, (one.key,), LOADER)
 
 
 def _template(config: EffectiveConfig, around: Surroundings) -> Iterator[Foreseen]:
@@ -100,8 +79,8 @@ def _template(config: EffectiveConfig, around: Surroundings) -> Iterator[Foresee
     cause = Text(
         f"Its config.json says that the model was made from {around.model.origin}, whose template"
         f" is {made_from.expected}; the config says {template}.",
-        f"其 config.json 表明该模型源自 {around.model.origin},对应模板为"
-        f" {made_from.expected};配置为 {template}。",
+        f"其 config.json 表明该模型源自 {around.model.origin}，对应模板为"
+        f" {made_from.expected}；配置为 {template}。",
     )
     named = Named("template_mismatch", {}, cause, Severity.NOTE)
     yield Foreseen(cause.en, ("template", _MODEL), (), named=named)

@@ -23,6 +23,7 @@ from diagnostics.findings import (
     Finding,
     Fix,
     KeyChange,
+    Language,
     Safety,
     Severity,
     Text,
@@ -33,12 +34,13 @@ from diagnostics.precheck.data import foresee_data
 from diagnostics.precheck.devices import foresee_devices
 from diagnostics.precheck.folders import foresee_folders, surely_absent
 from diagnostics.precheck.foreseen import PARSER, SOURCE, Foreseen, Named, snapshot_of
-from diagnostics.precheck.kinds import may_be_of_a_backend
+from diagnostics.precheck.kinds import ConfigKind, kind_of, may_be_of_a_backend
 from diagnostics.precheck.options import foresee_options
 from diagnostics.precheck.packages import foresee_packages
 from diagnostics.precheck.resuming import foresee_resuming
 from diagnostics.precheck.sharding import foresee_sharding, zero_stage
 from diagnostics.precheck.surroundings import Presence, Surroundings
+from diagnostics.precheck.versions import foresee_versions
 from diagnostics.report.model import describe_change
 from diagnostics.rule_reader import Rule
 from diagnostics.signals import Context
@@ -64,9 +66,14 @@ def foresee(config: EffectiveConfig, around: Surroundings) -> tuple[Foreseen, ..
         *(foresee_resuming(config, around) if config.value("do_train") is True else ()),
         *foresee_sharding(config, around),
         *foresee_packages(config, around),
-        *foresee_devices(config, around),
+        *foresee_versions(config, around),
+        *(foresee_devices(config, around) if _trains(config) else ()),
     )
     return found[:_MOST_FORESEEN]
+
+
+def _trains(config: EffectiveConfig) -> bool:
+    return kind_of(config.as_dict()) is ConfigKind.TRAINING
 
 
 def _is_of_a_backend(fault: SchemaFault, config: EffectiveConfig) -> bool:
@@ -173,7 +180,7 @@ def _with_change(fixes: tuple[Fix, ...], one: Foreseen, base: Context) -> tuple[
     own = KeyChange(change.key, old, change.new)
     if own.old == own.new or any(fix.changes == (own,) for fix in fixes):
         return fixes
-    title = Text(f"change {describe_change(own)}", f"修改 {describe_change(own)}")
+    title = Text(f"change {describe_change(own)}", f"修改 {describe_change(own, Language.ZH)}")
     if change.new is UNSET:
         title = Text(f"leave {change.key} out", f"去掉 {change.key}")
     why = Text("The rest of the config is accepted then.", "改后其余配置即可接受。")

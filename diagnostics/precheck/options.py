@@ -35,7 +35,11 @@ _RULES = {
     FaultKind.EXCLUDED: "args.incompatible",
     FaultKind.NEEDS: "env.missing_package",
 }
-_RULES_BY_CHECK = {"nothing_to_do": "args.missing_required"}
+_RULES_BY_CHECK = {
+    "nothing_to_do": "args.missing_required",
+    "interleave_probs_sum": _INVALID,
+    "freeze_nothing": _INVALID,
+}
 _KEY_FAULTS = frozenset({FaultKind.UNKNOWN_KEY, FaultKind.FORMER_KEY})
 _SEVERITIES = {True: Severity.CRITICAL, False: Severity.WARNING, None: Severity.NOTE}
 """By whether LLaMA-Factory refuses it: what is not known is no alarm."""
@@ -116,7 +120,7 @@ def _cause_zh(one: SchemaFault) -> str:
         case FaultKind.NEEDS:
             return f"{one.key} 需要 {one.package}。"
         case _:
-            wanted = f",应为 {one.expected[:_LONGEST]}" if one.expected else ""
+            wanted = f"，应为 {one.expected[:_LONGEST]}" if one.expected else ""
             return f"{one.key} 为 {value}{wanted}。"
 
 

@@ -12,7 +12,7 @@ from diagnostics.report import words
 from diagnostics.report.clean import shown
 from diagnostics.report.json import SCHEMA, as_json
 from diagnostics.report.layout import WIDTH, columns, cut, wrapped
-from diagnostics.report.markdown import code, escaped, fenced
+from diagnostics.report.markdown import code, escaped, fenced, finding_heading, fix_item
 from diagnostics.report.model import Remedy, Report, RunFacts, describe_changes
 from diagnostics.report.outlook import memory_line
 from diagnostics.report.remedy import best_fix, work_out_remedy
@@ -24,6 +24,7 @@ LOOKED_AT = Text("{rules} rules, {keys} keys looked at", "检查了 {rules} 条�
 NOT_LOOKED_AT = Text("not looked at", "未检查")
 _INDENT = "  "
 _MOST_PLACES = 4
+_MOST_REASON = 2 * WIDTH
 _PLACES_OF_A_NOTE = 1
 
 
@@ -59,7 +60,7 @@ def place_of(item: Evidence, report: CheckReport) -> str:
     parts = [report.name if own else item.source]
     column = column_of(item, report.config, report.around)
     parts += [str(number) for number in (item.line, column) if number is not None]
-    return ":".join(parts)
+    return shown(":".join(parts))
 
 
 def as_text(report: CheckReport, language: Language) -> str:
@@ -79,15 +80,14 @@ def _summary(report: CheckReport, language: Language) -> str:
     looked = LOOKED_AT.to(language).format(rules=report.rules, keys=report.keys)
     stop = "; " if language is Language.EN else "；"
     if report.not_looked_at:
-        colon = ": " if language is Language.EN else "："
-        reasons = ", ".join(shown(one) for one in report.not_looked_at)
-        looked += f"{stop}{NOT_LOOKED_AT.to(language)}{colon}{reasons}"
+        reasons = ", ".join(cut(shown(one), _MOST_REASON) for one in report.not_looked_at)
+        looked += stop + words.labelled(NOT_LOOKED_AT.to(language), reasons, language)
     findings = report.diagnosis.findings
     if not findings:
-        return f"{NOTHING.to(language)} ({looked})"
+        return NOTHING.to(language) + words.aside(looked, language)
     counts = {one: sum(f.severity is one for f in findings) for one in reversed(Severity)}
     told = [counted(count, one, language) for one, count in counts.items() if count]
-    return f"{stop.join(told)} ({looked})"
+    return stop.join(told) + words.aside(looked, language)
 
 
 def _finding(
@@ -115,9 +115,9 @@ def _remedy(remedy: Remedy, language: Language) -> Iterator[str]:
     fix = remedy.fix
     advice = fix.safety is Safety.MANUAL
     label = (words.ADVICE if advice else words.FIX).to(language)
-    yield from wrapped(f"{label}: {remedy_heading(fix, language)}", _INDENT)
+    yield from wrapped(words.labelled(label, remedy_heading(fix, language), language), _INDENT)
     if advice or remedy.fault:
-        yield from wrapped(shown(describe_changes(fix)), _INDENT * 2)
+        yield from wrapped(shown(describe_changes(fix, language)), _INDENT * 2)
         yield from wrapped(shown(fix.why.to(language)), _INDENT * 2)
     if remedy.fault:
         reason = words.NOT_EDITED.to(language).format(reason=shown(remedy.fault))
@@ -132,7 +132,8 @@ def _others(finding: Finding, remedy: Remedy | None, language: Language) -> Iter
     left = [fix for fix in finding.fixes if remedy is None or fix.id != remedy.fix.id]
     if not left:
         return
-    yield f"{_INDENT}{(words.OTHER_FIXES if remedy else words.FIXES).to(language)}:"
+    heading = (words.OTHER_FIXES if remedy else words.FIXES).to(language)
+    yield _INDENT + words.labelled(heading, "", language)
     names = [words.SAFETIES[fix.safety].to(language) for fix in left]
     room = max(map(columns, names))
     for name, fix in zip(names, left, strict=True):
@@ -175,9 +176,8 @@ def _markdown(report: CheckReport, language: Language) -> Iterator[str]:
     yield ""
     yield escaped(_summary(report, language))
     for finding, remedy in zip(report.diagnosis.findings, report.remedies, strict=True):
-        severity = words.SEVERITIES[finding.severity].to(language)
         yield ""
-        yield f"#### {severity}: {escaped(finding.title.to(language))} ({code(finding.id)})"
+        yield finding_heading(finding, language)
         yield ""
         if finding.cause.to(language):
             yield escaped(finding.cause.to(language))
@@ -189,7 +189,8 @@ def _markdown(report: CheckReport, language: Language) -> Iterator[str]:
         if remedy is not None:
             yield ""
             label = words.ADVICE if remedy.fix.safety is Safety.MANUAL else words.FIX
-            yield f"**{label.to(language)}**: {escaped(remedy_heading(remedy.fix, language))}"
+            heading = escaped(remedy_heading(remedy.fix, language))
+            yield words.labelled(f"**{label.to(language)}**", heading, language)
             if remedy.diff:
                 yield ""
                 yield from fenced(remedy.diff, "diff")
@@ -201,4 +202,4 @@ def _other_items(finding: Finding, remedy: Remedy | None, language: Language) ->
     if left:
         yield ""
     for fix in left:
-        yield f"- {words.SAFETIES[fix.safety].to(language)}: {escaped(fix_line(fix, language))}"
+        yield fix_item(fix, language)

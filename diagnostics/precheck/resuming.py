@@ -94,7 +94,7 @@ def _ended(config: EffectiveConfig, saved: SavedState, keys: tuple[str, ...]) ->
     cause = Text(
         f"{saved.path} is the last of its {most} steps: the training would go on from there and"
         " end at once.",
-        f"{saved.path} 已是全部 {most} 步的终点:训练会从该处续训并立即结束。",
+        f"{saved.path} 已是全部 {most} 步的终点：训练会从该处续训并立即结束。",
     )
     named = Named("ckpt.resume_finished", {}, cause, Severity.WARNING)
     yield Foreseen(cause.en, keys, (), named=named)

@@ -73,12 +73,18 @@ class ModelFolder:
     """A model's folder on this machine."""
 
     has_config: bool
+    has_sound_config: bool = True
+    """False where its config.json is no JSON object, such as a download that was cut off."""
+    has_tokenizer: bool = True
+    """Whether any file of a tokenizer is in it."""
     origin: str = ""
     """The hub's name of the model, where its config.json tells it."""
     missing_shards: tuple[str, ...] = ()
     """Files that the index of its weights names and that are not there."""
     pointers: tuple[str, ...] = ()
     """Weights that are a pointer of git-lfs, not the file itself."""
+    damaged: tuple[str, ...] = ()
+    """Weights that are cut off, or another kind of file."""
     modules: frozenset[str] = frozenset()
     """Last parts of the names of its matrices: "q_proj"; empty where they are not known."""
     weight_bytes: int | None = None

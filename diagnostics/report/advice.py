@@ -6,14 +6,16 @@ from diagnostics.findings import Language, Text
 from diagnostics.memory.advice import Advice
 from diagnostics.memory.architecture import Confidence
 from diagnostics.memory.options import HEADROOM, Option
-from diagnostics.memory.recipes import EFFECTIVE_BATCH, Quality
+from diagnostics.memory.recipes import Quality
+from diagnostics.memory.task import EFFECTIVE_BATCH
 from diagnostics.memory.verdict import Verdict
 from diagnostics.report.clean import shown
-from diagnostics.report.layout import between, columns, cut, wrapped
+from diagnostics.report.layout import WIDTH, between, columns, cut, wrapped
+from diagnostics.report.memory import CONFIDENCE, no_gpu_words
 
 _VERDICTS = {
     Verdict.FITS: Text("fits", "放得下"),
-    Verdict.TIGHT: Text("tight", "很紧"),
+    Verdict.TIGHT: Text("tight", "勉强"),
     Verdict.DOES_NOT_FIT: Text("no", "放不下"),
     Verdict.UNKNOWN: Text("?", "?"),
 }
@@ -23,11 +25,6 @@ _QUALITIES = {
     Quality.GOOD: Text("good", "好"),
     Quality.FAIR: Text("fair", "尚可"),
     Quality.LIMITED: Text("limited", "有限"),
-}
-_CONFIDENCE = {
-    Confidence.HIGH: Text("high confidence", "可信度高"),
-    Confidence.MEDIUM: Text("medium confidence", "可信度中等"),
-    Confidence.LOW: Text("LOW confidence", "可信度低"),
 }
 _ARTICLE = {
     "full": Text("full", "全参数"),
@@ -46,35 +43,39 @@ _TABLE = (
     (Text("quality", "效果"), 9, "<"),
 )
 """Headings, widths in columns, and sides."""
+_DROPPED_FIRST = (6, 7, 3, 5)
+"""Columns that a narrow table does without: speed, quality, headroom, cutoff."""
+_GAP = "  "
+_LEAST_WIDTH = 40
 _YES, _NO = Text("yes", "有"), Text("no", "无")
 
 
-def as_text(advice: Advice, language: Language) -> str:
-    """Return the report of one advice, 80 columns wide."""
-    return "\n".join(_lines(advice, language)) + "\n"
+def as_text(advice: Advice, language: Language, width: int = WIDTH) -> str:
+    """Return the report of one advice, at most 80 columns wide."""
+    return "\n".join(_lines(advice, language, max(_LEAST_WIDTH, min(width, WIDTH)))) + "\n"
 
 
-def _lines(advice: Advice, language: Language) -> Iterator[str]:
-    yield from _heading(advice, language)
+def _lines(advice: Advice, language: Language, width: int) -> Iterator[str]:
+    yield from _heading(advice, language, width)
     yield ""
-    yield from _table(advice, language)
+    yield from _table(advice, language, width)
     yield ""
-    yield from wrapped(_legend(advice, language))
+    yield from wrapped(_legend(advice, language), width=width)
     yield ""
-    yield from _recommendation(advice, language)
-    yield from _article(advice, language)
+    yield from _recommendation(advice, language, width)
+    yield from _article(advice, language, width)
     if advice.remarks:
         yield ""
         yield Text("taken as given", "假定").to(language)
         for text in advice.remarks:
-            yield from wrapped(shown(text.to(language)), "  ")
+            yield from wrapped(shown(text.to(language)), "  ", width=width)
 
 
-def _heading(advice: Advice, language: Language) -> Iterator[str]:
+def _heading(advice: Advice, language: Language, width: int) -> Iterator[str]:
     case, first = advice.case, advice.options[0].single
     params = f"{first.peak.total_params / 1e9:.2f} B"
-    trusted = _CONFIDENCE[min(_confidences(advice), key=list(_CONFIDENCE).index)]
-    yield between(f"{shown(case.task.model)}  {params}", trusted.to(language))
+    trusted = CONFIDENCE[min(_confidences(advice), key=list(CONFIDENCE).index)]
+    yield between(f"{shown(case.task.model)}  {params}", trusted.to(language), width)
     tokens = f"{first.work.sequence:,}"
     parts = [_gpu(advice, language), f"cutoff_len {tokens}"]
     if case.task.samples is not None:
@@ -84,7 +85,7 @@ def _heading(advice: Advice, language: Language) -> Iterator[str]:
     if case.preference is not None:
         wish = {"quality": "效果", "speed": "速度", "memory": "显存"}[case.preference.value]
         parts.append(Text(f"{case.preference.value} above all", f"优先{wish}").to(language))
-    yield from wrapped(Text("; ", "；").to(language).join(parts))
+    yield from wrapped(Text("; ", "；").to(language).join(parts), width=width)
 
 
 def _confidences(advice: Advice) -> set[Confidence]:
@@ -94,25 +95,36 @@ def _confidences(advice: Advice) -> set[Confidence]:
 def _gpu(advice: Advice, language: Language) -> str:
     facts = advice.case.facts
     if facts.capacity_gib is None:
-        why = shown(facts.no_gpu) or Text("no GPU is known", "GPU 未知").to(language)
-        return why + Text(": name one with --gpu 24", "：用 --gpu 24 指定").to(language)
+        return no_gpu_words(facts.no_gpu, language)
     name = f"{shown(facts.device_name)}, " if facts.device_name else ""
     return f"{facts.gpus} x {name}{facts.capacity_gib:.1f} GiB"
 
 
-def _table(advice: Advice, language: Language) -> Iterator[str]:
-    yield "  " + _row([text.to(language) for text, _, _ in _TABLE])
+def _table(advice: Advice, language: Language, width: int) -> Iterator[str]:
+    kept = _columns_in(width)
+    yield "  " + _row([text.to(language) for text, _, _ in _TABLE], kept)
     for option in advice.options:
         mark = "> " if option is advice.recommended else "  "
-        yield mark + _row(_cells(option, language))
+        yield mark + _row(_cells(option, language), kept)
 
 
-def _row(cells: list[str]) -> str:
-    parts = [
-        _aligned(cut(cell, width), width, side)
-        for cell, (_, width, side) in zip(cells, _TABLE, strict=True)
-    ]
-    return "  ".join(parts).rstrip()
+def _columns_in(width: int) -> list[int]:
+    """Return which columns a table of this width has: the least telling ones go first."""
+    kept = list(range(len(_TABLE)))
+    for dropped in _DROPPED_FIRST:
+        if sum(_TABLE[index][1] + len(_GAP) for index in kept) <= width:
+            break
+        kept.remove(dropped)
+    return kept
+
+
+def _row(cells: list[str], kept: list[int]) -> str:
+    parts = [_aligned(cut(cells[index], room), room, side) for index, room, side in _rooms(kept)]
+    return _GAP.join(parts).rstrip()
+
+
+def _rooms(kept: list[int]) -> list[tuple[int, int, str]]:
+    return [(index, _TABLE[index][1], _TABLE[index][2]) for index in kept]
 
 
 def _aligned(text: str, width: int, side: str) -> str:
@@ -144,14 +156,14 @@ def _legend(advice: Advice, language: Language) -> str:
         " with that much to spare. batch, cutoff: the largest that fit. speed: rough, by"
         " arithmetic per token, LoRA rank 8 = 1"
         + (", before what GPUs send each other and the host." if sharded else "."),
-        "GiB：每块 GPU 峰值时须容纳的量，一个样本；~ 表示不够确定。余量：留出 20 % 仍放得下。"
-        "批大小、截断：放得下的最大值。速度：粗略，按每 token 计算量，LoRA 秩 8 = 1"
+        "GiB：每次一个样本时，每块 GPU 峰值所需的显存；~ 表示不够确定。余量：留出 20 % 仍放得下。"
+        "批大小、截断：放得下的最大值。速度：按每 token 的计算量粗估，LoRA 秩 8 = 1"
         + ("，未计 GPU 间与主机间通信。" if sharded else "。"),
     )
     return text.to(language)
 
 
-def _recommendation(advice: Advice, language: Language) -> Iterator[str]:
+def _recommendation(advice: Advice, language: Language, width: int) -> Iterator[str]:
     chosen = advice.recommended
     if chosen is None and not advice.nothing_fits:
         yield from wrapped(
@@ -170,30 +182,33 @@ def _recommendation(advice: Advice, language: Language) -> Iterator[str]:
         name = chosen.recipe.title
         batch = f"per_device_train_batch_size {chosen.batch}"
         yield from wrapped(
-            Text(f"Begin with {name.en}, {batch}:", f"建议先用 {name.zh}，{batch}：").to(language)
+            Text(f"Begin with {name.en}, {batch}:", f"建议先用 {name.zh}，{batch}：").to(language),
+            width=width,
         )
     for text in advice.reasons:
-        first, *more = wrapped(shown(text.to(language)), "    ")
+        first, *more = wrapped(shown(text.to(language)), "    ", width=width)
         yield f"  - {first.strip()}"
         yield from more
 
 
-def _article(advice: Advice, language: Language) -> Iterator[str]:
+def _article(advice: Advice, language: Language, width: int) -> Iterator[str]:
     if not advice.article_gib:
         return
     sizes = [
-        f"{_ARTICLE[name].to(language)} {need:.0f}" for name, need in advice.article_gib.items()
+        f"{_ARTICLE[name].to(language)} {need:,.0f}" for name, need in advice.article_gib.items()
     ]
     choice = advice.article_choice
     says = Text("", "")
     if choice is not None:
-        says = Text(f"; it would choose {_ARTICLE[choice].en}", f"；它会选{_ARTICLE[choice].zh}")
+        says = Text(
+            f"; it would choose {_ARTICLE[choice].en}", f"；按此法则应选{_ARTICLE[choice].zh}"
+        )
     rule = Text(
         f"Rule of thumb (parameters x 20, x 10, x 6), GiB over all GPUs: {', '.join(sizes)}",
         f"经验法则（参数量 x20、x10、x6），全部 GPU 合计 GiB：{'、'.join(sizes)}",
     )
     yield ""
-    yield from wrapped(rule.to(language) + says.to(language))
+    yield from wrapped(rule.to(language) + says.to(language), width=width)
 
 
 def as_value(advice: Advice, language: Language) -> Mapping[str, object]:

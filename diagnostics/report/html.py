@@ -111,7 +111,7 @@ def _remedy(remedy: Remedy, report: Report, language: Language) -> Iterator[str]
     yield f"<h4>{_text((words.ADVICE if is_advice else words.FIX).to(language))}</h4>"
     yield from _paragraph(remedy_heading(fix, language))
     if is_advice or remedy.fault:
-        yield from _paragraph(describe_changes(fix))
+        yield from _paragraph(describe_changes(fix, language))
         yield from _paragraph(fix.why.to(language))
     if remedy.fault:
         yield from _paragraph(words.NOT_EDITED.to(language).format(reason=remedy.fault))

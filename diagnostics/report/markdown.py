@@ -59,7 +59,7 @@ def _lines(report: Report, language: Language) -> Iterator[str]:
     yield f"### llamavet: {escaped(status_line(report, language))}"
     yield ""
     for name, value in facts(report, language):
-        yield f"- {escaped(name)}: {code(value)}"
+        yield words.labelled(f"- {escaped(name)}", code(value), language)
     if not report.diagnosis.findings:
         yield ""
         yield f"{words.NOTHING.to(language)}"
@@ -69,30 +69,43 @@ def _lines(report: Report, language: Language) -> Iterator[str]:
 
 
 def _finding(finding: Finding, report: Report, language: Language) -> Iterator[str]:
-    severity = words.SEVERITIES[finding.severity].to(language)
-    yield f"#### {severity}: {escaped(finding.title.to(language))} ({code(finding.id)})"
+    yield finding_heading(finding, language)
     if finding.cause.to(language):
         yield ""
         yield escaped(finding.cause.to(language))
     yield from _evidence(finding.evidence)
     if finding.to_be_sure.to(language):
         yield ""
-        yield f"{words.TO_BE_SURE.to(language)}: {escaped(finding.to_be_sure.to(language))}"
+        text = escaped(finding.to_be_sure.to(language))
+        yield words.labelled(words.TO_BE_SURE.to(language), text, language)
     remedy = report.remedy
     if remedy is not None and remedy.finding_id == finding.id:
         yield from _remedy(remedy, report, language)
     fixes = other_fixes(finding, report)
     if fixes:
         yield ""
-        yield f"{fixes_heading(finding, report).to(language)}:"
+        yield words.labelled(fixes_heading(finding, report).to(language), "", language)
         yield ""
         yield from (_fix(fix, language) for fix in fixes)
     if finding.consequences:
         yield ""
-        yield f"{words.FOLLOWED.to(language)}:"
+        yield words.labelled(words.FOLLOWED.to(language), "", language)
         yield ""
         for one in finding.consequences:
-            yield f"- {escaped(one.title.to(language))} ({code(one.id)})"
+            yield f"- {escaped(one.title.to(language))}{words.aside(code(one.id), language)}"
+
+
+def finding_heading(finding: Finding, language: Language) -> str:
+    """Return a finding's heading: how bad it is, its title and its id."""
+    severity = words.SEVERITIES[finding.severity].to(language)
+    title = escaped(finding.title.to(language)) + words.aside(code(finding.id), language)
+    return f"#### {words.labelled(severity, title, language)}"
+
+
+def fix_item(fix: Fix, language: Language) -> str:
+    """Return a fix as an item of a list: how safe it is, what to do, what it changes."""
+    safety = words.SAFETIES[fix.safety].to(language)
+    return f"- {words.labelled(safety, escaped(fix_line(fix, language)), language)}"
 
 
 def _evidence(evidence: tuple[Evidence, ...]) -> Iterator[str]:
@@ -107,9 +120,9 @@ def _remedy(remedy: Remedy, report: Report, language: Language) -> Iterator[str]
     is_advice = fix.safety is Safety.MANUAL
     name = (words.ADVICE if is_advice else words.FIX).to(language)
     yield ""
-    yield f"**{name}**: {escaped(remedy_heading(fix, language))}"
+    yield words.labelled(f"**{name}**", escaped(remedy_heading(fix, language)), language)
     if is_advice or remedy.fault:
-        for text in (describe_changes(fix), fix.why.to(language)):
+        for text in (describe_changes(fix, language), fix.why.to(language)):
             if text:
                 yield ""
                 yield escaped(text)
@@ -131,6 +144,6 @@ def _remedy(remedy: Remedy, report: Report, language: Language) -> Iterator[str]
 
 
 def _fix(fix: Fix, language: Language) -> str:
-    line = f"- {words.SAFETIES[fix.safety].to(language)}: {escaped(fix_line(fix, language))}"
+    line = fix_item(fix, language)
     told = memory_line(fix, language)
     return f"{line} — {escaped(told)}" if told else line

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from diagnostics.findings import Language, Text
 from diagnostics.memory.architecture import Confidence
-from diagnostics.memory.estimate import GIB, Phase, Terms
 from diagnostics.memory.forecast import Forecast
+from diagnostics.memory.peak import GIB, Phase, Terms
 from diagnostics.memory.verdict import Verdict
 from diagnostics.memory.workload import Attention, Checkpointing, Method, Workload
 from diagnostics.report.clean import shown
@@ -13,7 +13,7 @@ from diagnostics.report.layout import WIDTH, between, columns, cut, wrapped
 
 VERDICTS = {
     Verdict.FITS: Text("fits", "放得下"),
-    Verdict.TIGHT: Text("tight", "很紧"),
+    Verdict.TIGHT: Text("tight", "勉强"),
     Verdict.DOES_NOT_FIT: Text("DOES NOT FIT", "放不下"),
     Verdict.UNKNOWN: Text("unknown", "未知"),
 }
@@ -83,7 +83,7 @@ def describe(told: Forecast, language: Language) -> str:
         else f"{shown(model_name(told))}（{params}）",
         method_words(work, language) + (f"（训练 {trained}）" if zh else f" ({trained} train)"),
         f"{work.batch} x {work.sequence:,} token" + ("" if zh else "s"),
-        _precision(work),
+        _precision(work, language),
         _attention(work),
         _checkpointing(work, language),
         work.optimizer.variant or work.optimizer.name,
@@ -111,21 +111,23 @@ def count(parameters: int) -> str:
 
 def method_words(work: Workload, language: Language) -> str:
     """Name a method with what distinguishes it: "LoRA rank 8", "QLoRA 4 bit rank 8"."""
-    name = METHODS[work.method].to(language)
+    name, zh = METHODS[work.method].to(language), language is Language.ZH
     if work.quantization is not None:
-        name = f"Q{name} {work.quantization.bits} bit"
+        name = f"Q{name} {work.quantization.bits} {'位' if zh else 'bit'}"
     if work.method is Method.LORA and work.adapter is not None:
-        name += f" rank {work.adapter.rank}" + (" DoRA" if work.adapter.dora else "")
+        rank = "秩" if zh else "rank"
+        name += f" {rank} {work.adapter.rank}" + (" DoRA" if work.adapter.dora else "")
     if work.method is Method.FREEZE and work.frozen is not None:
         layers = abs(work.frozen.layers)
-        name += f" {layers} 层" if language is Language.ZH else f" {layers} layers"
+        name += f" {layers} 层" if zh else f" {layers} layers"
     return name
 
 
-def _precision(work: Workload) -> str:
+def _precision(work: Workload, language: Language) -> str:
     if work.autocast:
         return "bf16/fp16"
-    return "pure bf16" if work.compute_bytes == 2 else "fp32"  # noqa: PLR2004
+    without = Text("no mixed precision", "无混合精度").to(language)
+    return "pure bf16" if work.compute_bytes == 2 else without  # noqa: PLR2004
 
 
 def _attention(work: Workload) -> str:
@@ -175,9 +177,19 @@ def _figures(told: Forecast, language: Language, no_gpu: str) -> Iterator[str]:
             f"{label}{' ' * (room - columns(label))}  {figure:>11}  {text.to(language)}", WIDTH
         )
     if told.capacity_gib is None:
-        why = no_gpu or Text("no GPU is known", "GPU 未知").to(language)
-        advice = Text("; --gpu 24 names one", "；可用 --gpu 24 指定").to(language)
-        yield from wrapped(shown(why) + advice)
+        yield from wrapped(no_gpu_words(no_gpu, language))
+
+
+def no_gpu_words(reason: str, language: Language) -> str:
+    """Say why the size of no GPU is known, and how one is named."""
+    why = shown(reason).removeprefix("no GPU: ")
+    if not why:
+        said = Text("no GPU is known", "GPU 未知")
+    elif why == reason:
+        said = Text(why, why)
+    else:
+        said = Text(f"no GPU: {why}", f"没有 GPU：{why}")
+    return said.to(language) + Text(" (--gpu 24 names one)", "（可用 --gpu 24 指定）").to(language)
 
 
 def _judged(told: Forecast, capacity_gib: float) -> Text:
@@ -201,12 +213,15 @@ def _bars(terms: Terms, language: Language) -> Iterator[str]:
 
 
 def _phases(told: Forecast, language: Language) -> Iterator[str]:
-    parts = [
-        f"{PHASES[phase].to(language)} {terms.total / GIB:.1f}"
-        for phase, terms in told.peak.phases.items()
-    ]
-    heading = Text("by phase, GiB:  ", "各阶段，GiB：").to(language)
-    yield from wrapped(heading + "  ".join(parts))
+    line, gap = Text("by phase, GiB:  ", "各阶段，GiB：").to(language), ""
+    for phase, terms in told.peak.phases.items():
+        part = f"{PHASES[phase].to(language)} {terms.total / GIB:.1f}"
+        if columns(line + gap + part) > WIDTH:
+            yield line
+            line, gap = "", _INDENT
+        line += gap + part
+        gap = _INDENT
+    yield line
 
 
 def _rules(told: Forecast, language: Language) -> Iterator[str]:

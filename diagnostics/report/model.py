@@ -3,8 +3,9 @@
 from dataclasses import dataclass, field
 
 from diagnostics.config.unset import UNSET
-from diagnostics.findings import Diagnosis, Fix, KeyChange
+from diagnostics.findings import Diagnosis, Fix, KeyChange, Language
 from diagnostics.history import Snapshot
+from diagnostics.report import words
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +50,10 @@ class Report:
     """(step, seconds that a step took), in the order of steps."""
 
 
-def describe_change(change: KeyChange) -> str:
+def describe_change(change: KeyChange, language: Language = Language.EN) -> str:
     """Return a change in a few words: "cutoff_len 2048 -> 1024"."""
     old = "" if change.old is UNSET else f"{_written(change.old)} -> "
-    new = "not set" if change.new is UNSET else _written(change.new)
+    new = words.NOT_SET.to(language) if change.new is UNSET else _written(change.new)
     return f"{change.key} {old}{new}"
 
 
@@ -63,7 +64,7 @@ def _written(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def describe_changes(fix: Fix) -> str:
+def describe_changes(fix: Fix, language: Language = Language.EN) -> str:
     """Return all that a fix changes, in one line; empty for advice."""
-    changes = [describe_change(change) for change in fix.changes]
+    changes = [describe_change(change, language) for change in fix.changes]
     return ", ".join([*changes, *(f"{name}={value}" for name, value in fix.env.items())])

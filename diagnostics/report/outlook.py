@@ -4,12 +4,12 @@ from diagnostics.findings import Fix, Language, Prediction, Text
 
 VERDICTS = {
     "fits": Text("fits", "放得下"),
-    "tight": Text("tight", "很紧"),
+    "tight": Text("tight", "勉强"),
     "does_not_fit": Text("does not fit", "放不下"),
     "unknown": Text("", ""),
 }
 ROUGH = Text("rough", "粗略")
-MEMORY = Text("memory", "内存")
+MEMORY = Text("memory", "显存")
 
 
 def memory_line(fix: Fix, language: Language) -> str:

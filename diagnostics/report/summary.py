@@ -79,17 +79,19 @@ def _is_shown(finding: Finding, report: Report) -> bool:
 def fix_line(fix: Fix, language: Language) -> str:
     """Return a fix in one line: what to do, and what it changes."""
     title = fix.title.to(language)
-    changes = describe_changes(fix)
-    line = f"{title}: {changes}" if changes else title
+    changes = describe_changes(fix, language)
+    line = words.labelled(title, changes, language) if changes else title
     caveat = fix.caveat.to(language)
-    return shown(f"{line} ({caveat})" if caveat else line)
+    return shown(line + words.aside(caveat, language) if caveat else line)
 
 
 def remedy_heading(fix: Fix, language: Language) -> str:
     """Return the title of a fix with what its safety means."""
     if fix.safety is Safety.MANUAL:
         return shown(fix.title.to(language))
-    return shown(f"{fix.title.to(language)} ({words.SAFETY_MEANS[fix.safety].to(language)})")
+    return shown(
+        fix.title.to(language) + words.aside(words.SAFETY_MEANS[fix.safety].to(language), language)
+    )
 
 
 def place_of(item: Evidence) -> str:

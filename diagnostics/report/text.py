@@ -24,6 +24,7 @@ from diagnostics.report.summary import (
 MAX_EVIDENCE = 3
 MAX_EVIDENCE_LINES = 3
 MAX_DIFF_LINES = 60
+MAX_DIFF_COLUMNS = 400
 _INDENT = "  "
 
 
@@ -92,7 +93,7 @@ def _remedy(remedy: Remedy, report: Report, language: Language) -> Iterator[str]
     yield ""
     yield from _hanging(name, remedy_heading(fix, language))
     if is_advice or remedy.fault:
-        yield from wrapped(shown(describe_changes(fix)), _INDENT * 2)
+        yield from wrapped(shown(describe_changes(fix, language)), _INDENT * 2)
         yield from wrapped(shown(fix.why.to(language)), _INDENT * 2)
     if remedy.fault:
         fault = words.NOT_EDITED.to(language).format(reason=shown(remedy.fault))
@@ -111,7 +112,8 @@ def _remedy(remedy: Remedy, report: Report, language: Language) -> Iterator[str]
 
 def diff_lines(diff: str, language: Language) -> list[str]:
     """Return the lines of a diff, each free of control characters; of a huge one the first."""
-    lines = shown_lines(diff).replace("\t", "    ").rstrip("\n").split("\n")
+    text = shown_lines(diff).replace("\t", "    ").rstrip("\n")
+    lines = [cut(line, MAX_DIFF_COLUMNS) for line in text.split("\n")]
     if len(lines) <= MAX_DIFF_LINES:
         return lines
     more = words.MORE_LINES.to(language).format(count=len(lines) - MAX_DIFF_LINES)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from diagnostics.findings import Safety, Severity, Text
+from diagnostics.findings import Language, Safety, Severity, Text
 
 STATUS: Final[Mapping[str, Text]] = MappingProxyType(
     {
@@ -57,6 +57,7 @@ ADVICE: Final = Text("advice", "建议")
 FIXES: Final = Text("fixes", "修复")
 PRICE: Final = Text("price: {text}", "代价：{text}")
 OTHER_FIXES: Final = Text("other fixes", "其他修复")
+NOT_SET: Final = Text("not set", "不设置")
 RELAUNCH: Final = Text("relaunch", "重新启动")
 FOLLOWED: Final = Text("what followed from it", "由此引发")
 NOTHING: Final = Text("nothing wrong was found", "没有发现问题")
@@ -87,3 +88,13 @@ REQUESTED: Final = Text("asked for", "申请")
 CAPACITY: Final = Text("of {size}", "共 {size}")
 MADE_BY: Final = Text("Made by llamavet", "由 llamavet 生成")
 REPORT: Final = Text("post-mortem", "事后诊断")
+
+
+def labelled(label: str, text: str, language: Language) -> str:
+    """Put a label before a text, with the colon of the language."""
+    return f"{label}{'：' if language is Language.ZH else ': '}{text}".rstrip(" ")
+
+
+def aside(text: str, language: Language) -> str:
+    """Put a text into the language's brackets, to stand behind another."""
+    return f"（{text}）" if language is Language.ZH else f" ({text})"

@@ -13,7 +13,7 @@ from diagnostics.findings import Text
 from diagnostics.memory.facts import MemoryFacts
 from diagnostics.memory.gpus import known_gpu
 from diagnostics.memory.options import Case
-from diagnostics.memory.recipes import KEPT, Precision, Task
+from diagnostics.memory.task import KEPT, Precision, Task
 from diagnostics.sources.dataset import look
 
 _MOST_TOKENS = 16_777_216
@@ -29,12 +29,17 @@ def case_of(config: EffectiveConfig, facts: MemoryFacts, folder: Path) -> Case:
     Raises:
         LlamavetError: cutoff_len has no meaning.
     """
-    given = config.as_dict()
-    kept = as_config({key: given[key] for key in _WANTED if given.get(key) is not None})
+    kept = as_config(asked_of(config))
     task, notes = with_samples(task_of(kept), kept, [folder], asked=False)
     # What was measured of this config's method says nothing of the others.
     facts = replace(facts, calibration=None, anchored=False)
     return Case(task=task, facts=facts, precision=precision_of(facts), notes=notes)
+
+
+def asked_of(config: EffectiveConfig) -> dict[str, object]:
+    """Return the values of a config that hold whatever the method."""
+    given = config.as_dict()
+    return {key: given[key] for key in _WANTED if given.get(key) is not None}
 
 
 def as_config(values: Mapping[str, object]) -> EffectiveConfig:

@@ -8,6 +8,7 @@ from pathlib import Path
 from diagnostics.config.effective import EffectiveConfig
 from diagnostics.errors import ConfigError, RunError
 from diagnostics.findings import KeyChange
+from diagnostics.runs.config_file import read_config_bytes
 from diagnostics.runs.files import write_atomic
 from diagnostics.runs.model import Launch, Treatment
 from diagnostics.runs.store import create_attempt, create_record, save_launch, write_attempt
@@ -31,7 +32,7 @@ def amend(
     if old is None or new is None or old.path is None:
         raise RunError("the config has no file to write to")
     path = old.path.absolute()
-    if _read(path) != old.text.encode("utf-8"):
+    if read_config_bytes(path) != old.text.encode("utf-8"):
         raise ConfigError("it was edited since it was read", path=old.path, remedy="check it again")
     if not os.access(os.path.realpath(path), os.W_OK):
         raise ConfigError("is read-only for you", path=old.path, remedy="nothing was changed")
@@ -55,10 +56,3 @@ def amend(
     write_attempt(replace(attempt, treatment=treatment))
     write_atomic(path, new.text.encode("utf-8"))
     return backup
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"cannot be read: {error.strerror or error}", path=path) from error

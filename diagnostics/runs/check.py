@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from diagnostics.config.argv import parse_launch
+from diagnostics.config.argv import launch_of
 from diagnostics.config.document import ConfigDocument, parse_document
 from diagnostics.config.effective import EffectiveConfig
 from diagnostics.config.environment_facts import Environment
+from diagnostics.config.packages import NAMES
 from diagnostics.errors import ConfigError, LlamavetError, RunError
 from diagnostics.findings import Finding, Fix, KeyChange, Safety
 from diagnostics.fixes import plan
-from diagnostics.precheck import packages
 from diagnostics.precheck.judge import foresee, judge, judge_unreadable
 from diagnostics.precheck.kinds import ConfigKind, kind_of
 from diagnostics.precheck.report import CheckReport, first_remedy
@@ -25,7 +25,6 @@ from diagnostics.runs.surroundings import look_around
 
 STDIN = "stdin.yaml"
 _MOST_FIXES = 32
-_COMMAND = ("llamafactory-cli", "train")
 _NOT_CHECKED = {
     ConfigKind.VERSION_1: "is a config of USE_V1=1, whose keys are others: it is not checked",
     ConfigKind.ACCELERATE: "is a config of accelerate, not of a training",
@@ -56,7 +55,7 @@ class Checker:
             RunError: it is not of a training.
         """
         document = parse_document(data, self.path)
-        config = EffectiveConfig(document, parse_launch(_words(self.path, self.overrides)))
+        config = EffectiveConfig(document, launch_of(str(self.path), self.overrides))
         refusal = _NOT_CHECKED.get(kind_of(config.as_dict()))
         if refusal is not None:
             raise RunError(f"{self.name}: {refusal}", remedy="name the YAML file of a training")
@@ -112,14 +111,8 @@ def make_checker(
     """Return what a config is checked with; the environment is asked once.
 
     Raises:
-        ConfigError: an override is not of the form key=value.
         RunError: there is no such Python.
     """
-    for word in overrides:
-        if "=" not in word:
-            raise ConfigError(
-                f"{word!r} is not of the form key=value", remedy=f"write {word}=VALUE"
-            )
     if python is not None and not python.is_file():
         raise RunError(f"{python}: no such Python", remedy="name the training's bin/python")
     cwd = Path.cwd()
@@ -137,14 +130,9 @@ def _asked(python: Path | None, cwd: Path) -> Environment:
     if told.python is None:
         return told
     seen = probe_environment((str(told.python),), os.environ, cwd)
-    there = {name: seen.has(name) for name in packages.NAMES}
+    there = {name: seen.has(name) for name in NAMES}
     versions = {name: seen.packages.get(name) for name, known in there.items() if known is not None}
     return replace(told, versions={**versions, **told.versions})
-
-
-def _words(path: Path, overrides: Sequence[str]) -> tuple[str, ...]:
-    token = str(path) if path.suffix in {".yaml", ".yml", ".json"} else STDIN
-    return (*_COMMAND, token, *overrides)
 
 
 def _unseen(around: Surroundings) -> list[str]:

@@ -7,23 +7,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from diagnostics.config.document import MAX_BYTES, parse_document
+from diagnostics.config.document import parse_document
 from diagnostics.config.effective import EffectiveConfig
 from diagnostics.config.environment_facts import Environment
 from diagnostics.errors import ConfigError, LlamavetError
 from diagnostics.findings import Finding
 from diagnostics.history import Snapshot
-from diagnostics.memory.estimate import GIB
-from diagnostics.memory.facts import MemoryFacts, workload_from
+from diagnostics.memory.facts import MemoryFacts
+from diagnostics.memory.peak import GIB
 from diagnostics.observations import Missing
 from diagnostics.outlook import as_observed
 from diagnostics.precheck.judge import foresee, judge, judge_unreadable
 from diagnostics.precheck.kinds import ConfigKind, kind_of
 from diagnostics.rule_reader import Rule
+from diagnostics.runs.config_file import read_config_bytes
 from diagnostics.runs.environment import find_python
 from diagnostics.runs.environment_probe import probe
 from diagnostics.runs.forecasting import Devices, gather_facts
-from diagnostics.runs.lessons import calibration_for
+from diagnostics.runs.lessons import with_lessons
 from diagnostics.runs.model import Run
 from diagnostics.runs.surroundings import look_around
 from diagnostics.signals import Context
@@ -64,7 +65,7 @@ def look_at_config(run: Run, snapshot: Snapshot) -> ConfigLook:
     text, config = "", run.config
     if path is not None:
         try:
-            data = _read(path)
+            data = read_config_bytes(path, "put it back")
             text = data.decode("utf-8", "replace")
             document = parse_document(data, path)
         except ConfigError as error:
@@ -75,11 +76,14 @@ def look_at_config(run: Run, snapshot: Snapshot) -> ConfigLook:
         return ConfigLook(path, text, simulated=simulated)
     facts = _facts(run, config, snapshot)
     seen = as_observed(facts, config, Context(snapshot, config))
+    if seen is not None:
+        # An earlier attempt counts where this one taught nothing.
+        facts = seen if seen.calibration is not None else with_lessons(config, seen)
     return ConfigLook(
         path,
         text,
         config,
-        facts=_learned(config, seen) if seen is not None else facts,
+        facts=facts,
         contradicted=seen is None,
         simulated=simulated,
     )
@@ -112,16 +116,6 @@ def _path(run: Run) -> Path | None:
     return run.launch.cwd / words[0] if words else None
 
 
-def _read(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise ConfigError(
-            f"cannot be read: {error.strerror or error}", path=path, remedy="put it back"
-        ) from error
-
-
 def _environ(run: Run) -> Mapping[str, str]:
     return run.launch.environ if run.launch is not None else {}
 
@@ -142,16 +136,6 @@ def _simulated(snapshot: Snapshot) -> Devices:
         if not isinstance(one.memory_total_bytes, Missing):
             return Devices(len(snapshot.gpus), one.memory_total_bytes / GIB, one.name)
     return Devices(1, None, reason="no GPU: the simulated one was not read yet")
-
-
-def _learned(config: EffectiveConfig, facts: MemoryFacts) -> MemoryFacts:
-    """Return the facts with what an earlier attempt taught, where this one taught nothing."""
-    if facts.model is None or facts.calibration is not None:
-        return facts
-    try:
-        return replace(facts, calibration=calibration_for(config, workload_from(config, facts)))
-    except LlamavetError:
-        return facts
 
 
 def _environment(run: Run) -> Environment:

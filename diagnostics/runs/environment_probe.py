@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import selectors
-import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,6 +23,7 @@ from diagnostics.config.schema import read_keys
 from diagnostics.errors import LlamavetError
 from diagnostics.runs.environment import TrainingEnvironment, find_python, probe_environment
 from diagnostics.runs.files import make_private_folder, read_json, write_json
+from diagnostics.runs.other_python import quiet, running
 
 TIMEOUT_SECONDS = 30.0
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
@@ -35,13 +35,6 @@ _MAX_TEXT = 200
 _MAX_PACKAGES = 500
 _MAX_GPUS = 64
 _MAX_BYTES = 2**60
-_UNWANTED = ("PYTHONSTARTUP", "PYTHONINSPECT", "PYTHONWARNINGS", "PYTHONVERBOSE", "PYTHONSAFEPATH")
-_QUIET = {
-    "HF_HUB_OFFLINE": "1",
-    "TRANSFORMERS_OFFLINE": "1",
-    "PYTHONDONTWRITEBYTECODE": "1",
-    "PYTHONUTF8": "1",
-}
 
 Answers = dict[str, object]
 
@@ -185,37 +178,24 @@ def _run(
     """Run the script; return its answers, and why there are no more of them."""
     argv = [os.fspath(python), "-B", os.fspath(_SCRIPT), *options]
     try:
-        child = subprocess.Popen(
-            argv,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            cwd="/",
-            env=_environ(environ, cwd),
-            start_new_session=True,
-        )
+        with running(
+            argv, _environ(environ, cwd), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
+        ) as child:
+            data, reason = _read(child.stdout, timeout_seconds)
     except (OSError, ValueError) as error:
         return {}, f"{python} cannot be run: {getattr(error, 'strerror', None) or error}"
-    stdout = child.stdout
-    if stdout is None:
-        return {}, f"{python} cannot be read"
-    with stdout:
-        try:
-            data, reason = _read(stdout, timeout_seconds)
-        finally:
-            with contextlib.suppress(OSError):
-                os.killpg(child.pid, signal.SIGKILL)
-            child.wait()
     answers = _answers(data)
     if reason is None and not answers:
         reason = f"{python} gave no answer"
     return answers, reason
 
 
-def _read(stdout: IO[bytes], timeout_seconds: float) -> tuple[bytes, str | None]:
+def _read(stdout: IO[bytes] | None, timeout_seconds: float) -> tuple[bytes, str | None]:
+    if stdout is None:
+        return b"", "it cannot be read"
     deadline = time.monotonic() + timeout_seconds
     data = bytearray()
-    with selectors.DefaultSelector() as selector:
+    with stdout, selectors.DefaultSelector() as selector:
         selector.register(stdout, selectors.EVENT_READ)
         while len(data) <= MAX_ANSWER_BYTES:
             if not selector.select(max(deadline - time.monotonic(), 0)):
@@ -241,11 +221,11 @@ def _answers(data: bytes) -> Answers:
 
 def _environ(environ: Mapping[str, str], cwd: Path) -> dict[str, str]:
     """Return the training's environment, quiet; relative parts of a path mean its own folder."""
-    own = {name: text for name, text in environ.items() if name not in _UNWANTED}
+    own = quiet(environ)
     if own.get("PYTHONPATH"):
         parts = own["PYTHONPATH"].split(os.pathsep)
         own["PYTHONPATH"] = os.pathsep.join(str(cwd / part) for part in parts if part)
-    return own | _QUIET
+    return own
 
 
 def _stamp(python: Path, environ: Mapping[str, str], seen: TrainingEnvironment) -> str:

@@ -8,11 +8,10 @@ import contextlib
 import json
 import math
 import os
-import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
@@ -22,6 +21,7 @@ import psutil
 from diagnostics.errors import RunError
 from diagnostics.memory.workload import Workload
 from diagnostics.parsing.lines import clean
+from diagnostics.runs.other_python import quiet, running
 
 SCRIPT = Path(__file__).parents[1] / "memory" / "simulate.py"
 TIMEOUT_SECONDS = 180.0
@@ -34,15 +34,7 @@ _POLL_SECONDS = 0.1
 _MAX_TEXT = 300
 _MAX_NOTES = 20
 _CLOSED_FORM = "leave --exact out: the closed form needs no packages"
-_UNWANTED = ("PYTHONSTARTUP", "PYTHONINSPECT", "PYTHONWARNINGS", "PYTHONVERBOSE", "PYTHONHOME")
-_QUIET = {
-    "CUDA_VISIBLE_DEVICES": "",
-    "HF_HUB_OFFLINE": "1",
-    "TRANSFORMERS_OFFLINE": "1",
-    "OMP_NUM_THREADS": "1",
-    "PYTHONDONTWRITEBYTECODE": "1",
-    "PYTHONUTF8": "1",
-}
+_ALONE = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,42 +86,23 @@ def _run(
     with tempfile.TemporaryFile() as asked, tempfile.TemporaryFile() as answer:
         asked.write(request)
         asked.seek(0)
-        child = _start((os.fspath(python), os.fspath(SCRIPT)), environ, asked, answer)
+        own = {name: text for name, text in quiet(environ).items() if name != "PYTHONHOME"}
+        argv = (os.fspath(python), os.fspath(SCRIPT))
         try:
-            reason = _watch(child, answer, deadline, max_rss_bytes)
-        finally:
-            with contextlib.suppress(OSError):
-                os.killpg(child.pid, signal.SIGKILL)
-            child.wait()
+            with running(argv, own | _ALONE, stdin=asked, stdout=answer) as child:
+                with contextlib.suppress(OSError):
+                    os.setpriority(os.PRIO_PROCESS, child.pid, 19)
+                reason = _watch(child, answer, deadline, max_rss_bytes)
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or error
+            raise RunError(
+                f"{python} cannot be run: {why}",
+                remedy="--python names the Python that LLaMA-Factory is installed in",
+            ) from error
         if reason:
             raise RunError(reason, remedy=_CLOSED_FORM)
         answer.seek(0)
         return answer.read(MAX_ANSWER_BYTES)
-
-
-def _start(
-    argv: Sequence[str], environ: Mapping[str, str], asked: IO[bytes], answer: IO[bytes]
-) -> subprocess.Popen[bytes]:
-    own = {name: text for name, text in environ.items() if name not in _UNWANTED}
-    try:
-        child = subprocess.Popen(
-            argv,
-            stdin=asked,
-            stdout=answer,
-            stderr=subprocess.DEVNULL,
-            cwd="/",
-            env=own | _QUIET,
-            start_new_session=True,
-        )
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or error
-        raise RunError(
-            f"{argv[0]} cannot be run: {why}",
-            remedy="--python names the Python that LLaMA-Factory is installed in",
-        ) from error
-    with contextlib.suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, child.pid, 19)
-    return child
 
 
 def _watch(

@@ -88,8 +88,8 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 def read_json(path: Path, *, max_bytes: int = MAX_JSON_BYTES) -> dict[str, Any] | None:
     """Return a JSON object, or None where there is none to be read."""
     try:
-        if path.stat().st_size > max_bytes:
-            return None
+        if not path.is_file() or path.stat().st_size > max_bytes:
+            return None  # a pipe would never end
         value = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
         return None

@@ -3,7 +3,6 @@
 Reads small files and asks the driver once; starts nothing, imports nothing of the training.
 """
 
-import json
 import resource
 import time
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from diagnostics.config.effective import EffectiveConfig
 from diagnostics.memory.deepspeed import is_deepspeed
 from diagnostics.memory.facts import MemoryFacts
 from diagnostics.observations import GpuSample, GpuUnavailable, Missing
+from diagnostics.runs.files import read_json
 from diagnostics.sources.model_files import find_architecture
 from diagnostics.sources.nvml import NvmlGpus
 
@@ -129,19 +129,9 @@ def _deepspeed_files(config: EffectiveConfig, cwd: Path) -> dict[str, Mapping[st
     names = [f"examples/deepspeed/ds_z{kind}_config.json" for kind in ("2", "3", "3_offload")]
     if isinstance(named, str) and named:
         names.append(named)
-    found = {}
+    found: dict[str, Mapping[str, object]] = {}
     for name in names:
-        value = _json_object(cwd / name)
+        value = read_json(cwd / name, max_bytes=_MAX_JSON_BYTES)
         if value is not None and (name == named or is_deepspeed(value)):
             found[name] = value
     return found
-
-
-def _json_object(path: Path) -> Mapping[str, object] | None:
-    try:
-        if not path.is_file() or path.stat().st_size > _MAX_JSON_BYTES:
-            return None
-        value = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None

@@ -12,8 +12,8 @@ from typing import Any
 from diagnostics.config.effective import EffectiveConfig
 from diagnostics.errors import LlamavetError
 from diagnostics.history import Snapshot
-from diagnostics.memory.calibration import Calibration, Measure, calibrate
-from diagnostics.memory.facts import MemoryFacts, forecast_config
+from diagnostics.memory.calibration import Calibration, Measure, calibrate, kind_of
+from diagnostics.memory.facts import MemoryFacts, forecast_config, workload_from
 from diagnostics.memory.measured import measured_peak
 from diagnostics.memory.workload import Workload
 from diagnostics.runs.files import read_json, write_json
@@ -70,6 +70,16 @@ def record_lesson(
     )
 
 
+def with_lessons(config: EffectiveConfig, facts: MemoryFacts) -> MemoryFacts:
+    """Return the facts with what an earlier attempt of a config taught, if any did."""
+    if facts.model is None:
+        return facts
+    try:
+        return replace(facts, calibration=calibration_for(config, workload_from(config, facts)))
+    except LlamavetError:
+        return facts  # a value has no meaning: the prediction says which
+
+
 def calibration_for(config: EffectiveConfig, work: Workload) -> Calibration | None:
     """Return the correction that the newest fitting lesson gives."""
     path, model, kind = _path(config), str(config.value("model_name_or_path")), kind_of(work)
@@ -84,13 +94,6 @@ def calibration_for(config: EffectiveConfig, work: Workload) -> Calibration | No
             if found is not None:
                 return found
     return None
-
-
-def kind_of(work: Workload) -> str:
-    """Name what must be the same for a lesson to hold: method, quantization, sharding, device."""
-    bits = work.quantization.bits if work.quantization is not None else 0
-    parts = (work.method, bits, work.sharding.zero_stage or 0, work.stage, work.on_cpu)
-    return "/".join(str(part) for part in parts)
 
 
 def _path(config: EffectiveConfig) -> str:

@@ -14,7 +14,8 @@ from diagnostics.runs.files import read_json
 _CHECKPOINT = re.compile(r"^checkpoint-(\d+)$")
 _MAX_STATE_BYTES = 128 * 1024 * 1024
 """A trainer_state.json holds every logged step: some 200 bytes each."""
-_WEIGHTS = ("adapter_model", "model", "pytorch_model", "global_step")
+WEIGHTS = ("adapter_model", "model", "pytorch_model", "global_step")
+"""How the names of a checkpoint's weights begin."""
 _MODEL_FILES = re.compile(
     r"^(adapter_model|model|pytorch_model)[\w.-]*\.(safetensors|bin)(\.index\.json)?$|"
     r"^(adapter_config|config)\.json$"
@@ -91,7 +92,7 @@ def _checkpoint(path: Path, step: int) -> Checkpoint:
     state: dict[str, Any] | None = read_state(state_path)
     if state is None or not isinstance(state.get("global_step"), int):
         return Checkpoint(path, step, modified_at, "trainer_state.json is torn")
-    weights = [name for name in names if name.startswith(_WEIGHTS)]
+    weights = [name for name in names if name.startswith(WEIGHTS)]
     if not weights:
         return Checkpoint(path, step, modified_at, "it has no weights")
     empty = next((n for n in [*weights, "optimizer.pt"] if _is_empty(path / n)), None)

@@ -12,6 +12,7 @@ from diagnostics.errors import ConfigError, RunError
 from diagnostics.findings import Finding, Fix, KeyChange, Safety, Text
 from diagnostics.fixes import change_diff, plan
 from diagnostics.monitor_update import Proposal
+from diagnostics.runs.config_file import read_config_bytes
 from diagnostics.runs.model import Launch, Run
 from diagnostics.runs.output_dir import read_output_dir
 from diagnostics.runs.resume import ResumePlan, plan_resume
@@ -98,11 +99,11 @@ def propose_stop(run: Run) -> TreatmentPlan:
     output = read_output_dir(run.output_dir) if run.output_dir is not None else None
     best = output.best() if output is not None else None
     kept = (
-        Text(f"{best.path.name} stays and can be resumed", f"{best.path.name} 保留,可续训")
+        Text(f"{best.path.name} stays and can be resumed", f"{best.path.name} 保留，可续训")
         if best is not None
         else Text(
             "there is no checkpoint yet: what it has learned so far is lost",
-            "还没有检查点:目前学到的内容会丢失",
+            "还没有检查点：目前学到的内容会丢失",
         )
     )
     return TreatmentPlan(
@@ -128,11 +129,7 @@ def refreshed(config: EffectiveConfig) -> EffectiveConfig:
     if config.document is None or config.document.path is None:
         return config
     path = config.document.path
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"cannot be read: {error.strerror}", path=path) from error
-    return replace(config, document=parse_document(data, path))
+    return replace(config, document=parse_document(read_config_bytes(path), path))
 
 
 def output_dir(config: EffectiveConfig | None, cwd: Path) -> Path | None:
@@ -157,7 +154,7 @@ def _resume(run: Run, config: EffectiveConfig, keys: list[str]) -> ResumePlan:
     if folder is None:
         text = Text(
             "starts from step 0: the config has no output_dir",
-            "从第 0 步开始:配置中没有 output_dir",
+            "从第 0 步开始：配置中没有 output_dir",
         )
         return ResumePlan(None, {}, (text,))
     started = attempts(run.record) if run.record is not None else []
@@ -174,7 +171,7 @@ def _argv(config: EffectiveConfig, argv: tuple[str, ...]) -> tuple[str, ...]:
 def _stop_texts(run: Run) -> tuple[Text, ...]:
     group = run.group
     if group is None:
-        return (Text("nothing is stopped: the run has ended", "不停止任何进程:训练已结束"),)
+        return (Text("nothing is stopped: the run has ended", "不停止任何进程：训练已结束"),)
     count = len(group.ranks)
     texts = [
         Text(
@@ -186,7 +183,7 @@ def _stop_texts(run: Run) -> tuple[Text, ...]:
         texts.append(
             Text(
                 "LLaMA Board started this run and will report that it failed",
-                "该训练由 LLaMA Board 启动,它会报告训练失败",
+                "该训练由 LLaMA Board 启动，它会报告训练失败",
             )
         )
     return tuple(texts)
@@ -200,6 +197,6 @@ def _file_texts(before: EffectiveConfig, after: EffectiveConfig) -> tuple[Text, 
     return (
         Text(
             "the config is backed up first; `llamavet undo` puts it back",
-            "先备份配置;`llamavet undo` 可恢复",
+            "先备份配置；`llamavet undo` 可恢复",
         ),
     )

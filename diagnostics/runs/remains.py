@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from diagnostics.config.document import MAX_BYTES, parse_document
+from diagnostics.config.document import parse_document
 from diagnostics.config.effective import EffectiveConfig
 from diagnostics.errors import ConfigError
+from diagnostics.runs.config_file import read_config_bytes
 from diagnostics.runs.log_files import read_name
 
 USUAL_CONFIGS = ("config.yaml", "train.yaml", "training_args.yaml", "demo.yaml")
@@ -108,12 +109,7 @@ def read_config(path: Path) -> EffectiveConfig:
     Raises:
         ConfigError: it cannot be read or does not parse.
     """
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise ConfigError(f"cannot be read: {error.strerror or error}", path=path) from error
-    return EffectiveConfig(parse_document(data, path), None)
+    return EffectiveConfig(parse_document(read_config_bytes(path), path), None)
 
 
 def training_config(path: Path) -> EffectiveConfig | None:

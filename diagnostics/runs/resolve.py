@@ -8,6 +8,7 @@ from diagnostics.config.document import ConfigDocument, parse_document
 from diagnostics.config.effective import EffectiveConfig
 from diagnostics.demo.gpu import SIMULATED_GPU
 from diagnostics.errors import ConfigError, RunError
+from diagnostics.runs.config_file import read_config_bytes
 from diagnostics.runs.discover import RunGroup, find_run, find_runs
 from diagnostics.runs.files import read_json
 from diagnostics.runs.launcher import read_handle
@@ -150,8 +151,8 @@ def effective_config(launch: Launch) -> EffectiveConfig | None:
     if args.config_token is not None:
         path = launch.cwd / args.config_token
         try:
-            document = parse_document(path.read_bytes(), path)
-        except (OSError, ConfigError):
+            document = parse_document(read_config_bytes(path), path)
+        except ConfigError:
             return None
     return EffectiveConfig(document, args)
 
@@ -212,8 +213,8 @@ def _config_beside(folder: Path) -> EffectiveConfig | None:
     candidates += [path for path in _files(folder) if path.suffix in {".yaml", ".yml"}]
     for path in dict.fromkeys(candidates):
         try:
-            document = parse_document(path.read_bytes(), path)
-        except (OSError, ConfigError):
+            document = parse_document(read_config_bytes(path), path)
+        except ConfigError:
             continue
         if {"model_name_or_path", "stage", "output_dir", "finetuning_type"} & set(document.values):
             return EffectiveConfig(document, None)

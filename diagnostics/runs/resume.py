@@ -62,7 +62,7 @@ def plan_resume(
     if best.max_steps is not None and best.step >= best.max_steps > 0:
         text = Text(
             f"{best.path.name} is the end of its training: a resume would end at once",
-            f"{best.path.name} 已是训练终点:续训会立即结束",
+            f"{best.path.name} 已是训练终点：续训会立即结束",
         )
         return _elsewhere(config, output, text)
     return _resumed(config, output, best, overwrite=overwrite)
@@ -75,7 +75,7 @@ def _resumed(
     texts = [
         Text(
             f"resumes from {best.path.name}: nothing before step {best.step} is lost",
-            f"从 {best.path.name} 续训:第 {best.step} 步之前的结果不丢失",
+            f"从 {best.path.name} 续训：第 {best.step} 步之前的结果不丢失",
         )
     ]
     if overwrite:
@@ -89,7 +89,7 @@ def _resumed(
     texts.extend(
         Text(
             f"{torn.path.name} is left alone: {torn.fault}",
-            f"{torn.path.name} 保持原样:{torn.fault}",
+            f"{torn.path.name} 保持原样：{torn.fault}",
         )
         for torn in output.checkpoints
         if torn.fault
@@ -123,7 +123,7 @@ def _without_checkpoints(
     texts = [
         Text(
             "starts from step 0: there is no checkpoint to resume from",
-            "从第 0 步开始:没有可续训的检查点",
+            "从第 0 步开始：没有可续训的检查点",
         )
     ]
     changes: dict[str, object | Unset] = {}
@@ -132,7 +132,7 @@ def _without_checkpoints(
         texts.append(
             Text(
                 "resume_from_checkpoint is taken out: it names a checkpoint that is not there",
-                "移除 resume_from_checkpoint:所指检查点不存在",
+                "移除 resume_from_checkpoint：所指检查点不存在",
             )
         )
         if _names_outside(config, output):
@@ -153,7 +153,7 @@ def _without_checkpoints(
         texts.append(
             Text(
                 "trainer_log.jsonl is started anew; a copy of the old one is kept",
-                "trainer_log.jsonl 重新开始;旧文件会保留一份",
+                "trainer_log.jsonl 重新开始；旧文件会保留一份",
             )
         )
         return ResumePlan(None, changes, tuple(texts), keeps_trainer_log_copy=True)
@@ -182,16 +182,16 @@ def _without_usable(config: EffectiveConfig, output: OutputDir, *, overwrite: bo
         last = torn[-1]
         reason = Text(
             f"{last.path.name} cannot be resumed: {last.fault}",
-            f"{last.path.name} 无法续训:{last.fault}",
+            f"{last.path.name} 无法续训：{last.fault}",
         )
     else:
         reason = Text("the checkpoints there are of an earlier run", "其中的检查点属于更早的训练")
     if overwrite and not torn:
         texts = (
-            Text(f"starts from step 0: {reason.en}", f"从第 0 步开始:{reason.zh}"),
+            Text(f"starts from step 0: {reason.en}", f"从第 0 步开始：{reason.zh}"),
             Text(
                 "trainer_log.jsonl is started anew; a copy of the old one is kept",
-                "trainer_log.jsonl 重新开始;旧文件会保留一份",
+                "trainer_log.jsonl 重新开始；旧文件会保留一份",
             ),
         )
         return ResumePlan(None, {}, texts, keeps_trainer_log_copy=output.has_trainer_log)
@@ -208,7 +208,7 @@ def _elsewhere(config: EffectiveConfig, output: OutputDir, reason: Text) -> Resu
     if config.is_set("resume_from_checkpoint"):
         changes["resume_from_checkpoint"] = UNSET
     texts = (
-        Text(f"starts from step 0: {reason.en}", f"从第 0 步开始:{reason.zh}"),
+        Text(f"starts from step 0: {reason.en}", f"从第 0 步开始：{reason.zh}"),
         Text(
             f"writes to {asked}-{number}; {asked} stays as it is",
             f"写入 {asked}-{number};{asked} 保持原样",

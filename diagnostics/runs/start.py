@@ -10,6 +10,7 @@ from diagnostics.config.argv import parse_launch
 from diagnostics.config.document import parse_document
 from diagnostics.config.effective import EffectiveConfig
 from diagnostics.errors import ConfigError, RunError
+from diagnostics.runs.config_file import read_config_bytes
 from diagnostics.runs.launcher import Launcher
 from diagnostics.runs.model import Launch, Run
 from diagnostics.runs.proposal import output_dir
@@ -36,7 +37,8 @@ def start(
         StoreError: the state folder cannot be written.
     """
     environment = dict(os.environ if environ is None else environ)
-    document = parse_document(_read(config_path), config_path)
+    data = read_config_bytes(config_path, "name the YAML file of a LLaMA-Factory training")
+    document = parse_document(data, config_path)
     for override in overrides:
         if "=" not in override:
             raise ConfigError(
@@ -72,17 +74,6 @@ def start(
 def own_limits() -> dict[str, tuple[int, int]]:
     """Return this process' resource limits, so that a later relaunch has the same."""
     return {name: resource.getrlimit(kind) for name, kind in LIMITS.items()}
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ConfigError(
-            f"cannot be read: {error.strerror or error}",
-            path=path,
-            remedy="name the YAML file of a LLaMA-Factory training",
-        ) from error
 
 
 def _llamafactory(environ: Mapping[str, str]) -> str:

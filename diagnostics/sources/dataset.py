@@ -12,6 +12,7 @@ from diagnostics.config.effective import EffectiveConfig
 from diagnostics.datasets import (
     FORMATTINGS,
     HUB_KEYS,
+    TO_BE_FILLED_IN,
     Analysis,
     DatasetReport,
     Fault,
@@ -165,22 +166,28 @@ def _broken_info(
     return Fault(FaultKind.INFO_BROKEN, text, source, line, column)
 
 
+def _undefined(name: str, path: str) -> Fault:
+    return Fault(FaultKind.UNDEFINED, f"has no dataset {name[:80]!r}", path)
+
+
 def _said(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error)[:80]
 
 
 def _look_at(name: str, info: _Info, taking: _Taking, total: Budget) -> DatasetReport:
+    path = str(Path(taking.folder, _INFO))
+    if name == TO_BE_FILLED_IN:  # wherever the data are
+        return DatasetReport(name, fault=_undefined(name, path))
     if isinstance(info, Missing):
         absent = info.reason is _NO_FOLDER
         reason = f"{taking.folder}: {info.reason}" if absent else info.reason
         return DatasetReport(name, not_looked_at=reason, dir_missing=taking.folder * absent)
     if isinstance(info, Fault):
         return DatasetReport(name, fault=info)
-    path = str(Path(taking.folder, _INFO))
     if name not in info:
         defined = tuple(str(one)[:80] for one in list(info)[:_MAX_FILES])
         near = get_close_matches(name[:80], defined, n=1, cutoff=0.7)
-        fault = Fault(FaultKind.UNDEFINED, f"has no dataset {name[:80]!r}", path)
+        fault = _undefined(name, path)
         return DatasetReport(name, fault=fault, defined=defined, nearest=near[0] if near else None)
     entry = info[name]
     if not isinstance(entry, dict):

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from diagnostics.errors import ConfigError
+from diagnostics.findings import Text
 from diagnostics.memory.architecture import Architecture, Confidence
 from diagnostics.memory.config_json import architecture_of, quantization_of
 from diagnostics.memory.counting import Counts
@@ -53,7 +54,7 @@ def _find(name: str, base: Path, environ: Mapping[str, str], adapters: int) -> F
         return FoundModel(None, "unknown model: no name")
     folder = next(_folders(name, base, environ), None)
     if folder is None:
-        return _by_name(name, why="not on this machine")
+        return _by_name(name, why=_NOT_HERE)
     config = _json_object(folder / "config.json")
     if config is None:
         return _without_config(name, folder, base, environ, adapters)
@@ -75,19 +76,24 @@ def _without_config(
         under = adapter.get("base_model_name_or_path")
         if isinstance(under, str) and under.strip():
             return _find(under, base, environ, adapters - 1)
-    return replace(_by_name(name, why=f"no config.json in {folder}"), folder=folder)
+    why = Text(f"no config.json in {folder}", f"{folder} 中没有 config.json")
+    return replace(_by_name(name, why=why), folder=folder)
 
 
-def _by_name(name: str, *, why: str) -> FoundModel:
+_NOT_HERE = Text("not on this machine", "不在本机")
+
+
+def _by_name(name: str, *, why: Text) -> FoundModel:
     named = model_named(name)
     if named is None:
         shown = name[:_SHOWN_CHARS]
         return FoundModel(
-            None, f"unknown model {shown}: {why}, not in the table, and no size in its name"
+            None, f"unknown model {shown}: {why.en}, not in the table, and no size in its name"
         )
     model = named.architecture
     if named.is_known:
-        model = replace(model, remarks=(*model.remarks, f"{why}: sizes are the known ones"))
+        remark = Text(f"{why.en}: sizes are the known ones", f"{why.zh}：按已知尺寸计算")
+        model = replace(model, remarks=(*model.remarks, remark))
     return FoundModel(model, "", None, named.quantization)
 
 
@@ -214,7 +220,10 @@ def _weighed(model: Architecture, folder: Path, quantization: Quantization | Non
         return model  # the head is written beside the embedding that it is tied to
     differs = abs(counted - said) > _SAME * counted
     if differs and model.confidence is not Confidence.LOW:
-        remark = f"the weights hold {counted:,} parameters, config.json means {said:,}"
+        remark = Text(
+            f"the weights hold {counted:,} parameters, config.json means {said:,}",
+            f"权重共有 {counted:,} 个参数，而 config.json 对应 {said:,} 个",
+        )
         return replace(
             model,
             known_params=said,

@@ -12,8 +12,12 @@ from itertools import islice
 from math import prod
 from pathlib import Path
 
+from diagnostics.findings import Text
+
 _LENGTH_BYTES = 8
 _MAX_HEADER_BYTES = 16 * 1024 * 1024
+_LARGEST_HEADER_BYTES = 100_000_000
+"""The format's own limit: a larger one means another kind of file."""
 _MAX_HEADERS_BYTES = 24 * 1024 * 1024
 _MAX_INDEX_BYTES = 16 * 1024 * 1024
 _MAX_FILES = 1_000
@@ -47,7 +51,7 @@ class Weights:
     packed: bool = False
     """Whether integers hold weights: a quantized checkpoint."""
     file_bytes: int | None = None
-    fault: str = ""
+    fault: Text | None = None
     """Why nothing could be counted, in words."""
 
 
@@ -56,7 +60,7 @@ def weights_in(folder: Path) -> Weights:
     try:
         names, missing = _files(folder)
         if missing:
-            return Weights(fault=f"{missing} is not there")
+            return Weights(fault=Text(f"{missing} is not there", f"缺少 {missing}"))
         if names:
             return _counted([folder / name for name in names])
         pickled = [
@@ -65,8 +69,39 @@ def weights_in(folder: Path) -> Weights:
         if pickled:
             return Weights(file_bytes=sum(path.stat().st_size for path in pickled[:_MAX_FILES]))
     except (OSError, ValueError, RecursionError):
-        return Weights(fault="the weights cannot be read")
+        return Weights(fault=Text("the weights cannot be read", "权重无法读取"))
     return Weights()
+
+
+def tensor_names(path: Path) -> list[str]:
+    """Return the names of a safetensors file's tensors; none where its header is not sound."""
+    try:
+        header = _header(path, _MAX_HEADER_BYTES)[0] if path.is_file() else {}
+    except (OSError, ValueError, RecursionError):
+        return []
+    return list(header)
+
+
+def is_damaged(path: Path) -> bool | None:
+    """Tell whether a safetensors file is none, or does not end where its last tensor does.
+
+    None where that cannot be told.
+    """
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
+        start = _LENGTH_BYTES + length
+        if not 2 <= length <= _LARGEST_HEADER_BYTES or size < start:  # noqa: PLR2004 - "{}"
+            return True
+        header = _header(path, _MAX_HEADER_BYTES)[0]
+    except json.JSONDecodeError:
+        return True
+    except (OSError, ValueError, RecursionError):
+        return None
+    spans = [entry.get("data_offsets") for entry in header.values() if isinstance(entry, Mapping)]
+    ends = [span[-1] for span in spans if isinstance(span, list) and span]
+    return size != start + max((end for end in ends if isinstance(end, int)), default=0)
 
 
 def _files(folder: Path) -> tuple[list[str], str]:
@@ -102,7 +137,8 @@ def _counted(paths: list[Path]) -> Weights:
                 tower += count
     total = sum(elements.values())
     if not 0 < total <= _MAX_ELEMENTS:
-        return Weights(file_bytes=files, fault="their headers name no sound sizes")
+        fault = Text("the weights' headers name no sound sizes", "权重文件头中的尺寸无效")
+        return Weights(file_bytes=files, fault=fault)
     main = max(elements, key=lambda dtype: elements[dtype])
     packed = any(dtype not in _BYTES and count > total // 100 for dtype, count in elements.items())
     return Weights(

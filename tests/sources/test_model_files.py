@@ -117,7 +117,7 @@ def test_an_index_that_names_a_missing_file_is_said(tmp_path):
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     found = find("tiny", tmp_path)
     assert found.architecture is not None
-    assert any("00001-of-00002" in remark for remark in found.architecture.remarks)
+    assert any("00001-of-00002" in remark.en for remark in found.architecture.remarks)
     assert params(found) == TINY_PARAMS
 
 
@@ -127,7 +127,7 @@ def test_weights_that_contradict_the_config_lower_the_confidence(tmp_path):
     found = find("tiny", tmp_path)
     assert found.architecture is not None
     assert found.architecture.confidence is Confidence.MEDIUM
-    assert any("the weights hold" in remark for remark in found.architecture.remarks)
+    assert any("the weights hold" in remark.en for remark in found.architecture.remarks)
 
 
 def test_a_tied_head_that_is_written_out_is_counted_once(tmp_path):
@@ -262,7 +262,7 @@ def test_a_model_that_is_not_here_is_known_by_its_name_and_that_is_said(tmp_path
     assert params(found) == 6_738_415_616
     assert found.folder is None
     assert found.architecture is not None
-    assert any("not on this machine" in remark for remark in found.architecture.remarks)
+    assert any("not on this machine" in remark.en for remark in found.architecture.remarks)
 
 
 def test_an_unknown_model_has_a_reason_and_no_sizes(tmp_path):

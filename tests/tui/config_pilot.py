@@ -5,7 +5,8 @@ from diagnostics.monitor_update import Proposal
 from diagnostics.runs.model import Run
 from diagnostics.runs.proposal import propose
 from tests.tui.dashboard_pilot import painted, settled
-from tests.tui.fakes import FakeServices, live_update
+from tests.tui.fakes import FakeServices
+from tests.tui.samples import live_update
 from tui.app import LlamavetApp
 
 

@@ -1,10 +1,7 @@
 """An app on fake services, and what stands on its screen."""
 
-from tests.tui.fakes import (
-    START,
-    FakeServices,
-    run,
-)
+from tests.tui.fakes import FakeServices
+from tests.tui.samples import START, run
 from tui.app import LlamavetApp
 from tui.widgets.panel import Panel
 

@@ -8,17 +8,7 @@ from pathlib import Path
 
 import pytest
 
-CONFIG = {
-    "model_type": "llama",
-    "hidden_size": 4096,
-    "intermediate_size": 14336,
-    "num_hidden_layers": 32,
-    "num_attention_heads": 32,
-    "num_key_value_heads": 8,
-    "vocab_size": 128256,
-    "torch_dtype": "bfloat16",
-    "tie_word_embeddings": False,
-}
+from tests.memory.shapes import LLAMA_8B
 
 
 def llamavet(*words: str, cwd: Path, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -45,7 +35,7 @@ def place(tmp_path: Path) -> Path:
     """A folder with a model and a small data set."""
     model = tmp_path / "Llama-3.1-8B-Instruct"
     model.mkdir()
-    (model / "config.json").write_text(json.dumps(CONFIG))
+    (model / "config.json").write_text(json.dumps(LLAMA_8B))
     data = tmp_path / "data"
     data.mkdir()
     rows = [{"instruction": f"say {n}", "input": "", "output": f"{n} " * 20} for n in range(300)]

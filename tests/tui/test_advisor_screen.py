@@ -8,8 +8,9 @@ from diagnostics.errors import RunError
 from diagnostics.findings import Language
 from diagnostics.runs.model import Run
 from tests.tui.dashboard_pilot import SIZES, app_with, painted, settled
-from tests.tui.fakes import FakeServices, live_update
+from tests.tui.fakes import FakeServices
 from tests.tui.real_configs import CONFIG, training_in
+from tests.tui.samples import live_update
 from tui.app import LlamavetApp
 
 

@@ -2,12 +2,12 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import jsonschema
 import pytest
+
+from tests.tui.command_line import llamavet
 
 GOOD = (
     "model_name_or_path: Qwen/Qwen2.5-0.5B-Instruct\nstage: sft\ndo_train: true\ntemplate: qwen\n"
@@ -15,28 +15,6 @@ GOOD = (
 GOOD += "dataset: notes\noutput_dir: out\nlearning_rate: 1.0e-4\nlogging_steps: 1\nsave_steps: 9\n"
 GOOD += "per_device_train_batch_size: 1\n"
 BAD = GOOD + "lr_scheduler_typ: cosine  # mine\nfinetuning_type: lorra\n"
-
-
-def llamavet(
-    *words: str, cwd: Path, stdin: bytes = b"", **environ: str
-) -> subprocess.CompletedProcess[bytes]:
-    environment = {
-        **os.environ,
-        "LLAMAVET_STATE_DIR": str(cwd / "state"),
-        "PYTHONPATH": str(Path(__file__).parents[2]),
-        "LANG": "C.UTF-8",
-        "PATH": "/usr/bin:/bin",
-        **environ,
-    }
-    return subprocess.run(
-        [sys.executable, "-P", "-m", "tui.cli", "check", *words],
-        cwd=cwd,
-        env=environment,
-        input=stdin,
-        capture_output=True,
-        timeout=120,
-        check=False,
-    )
 
 
 @pytest.fixture
@@ -52,7 +30,7 @@ def project(tmp_path: Path) -> Path:
 
 
 def test_a_clean_config_is_told_in_a_line_and_exits_0(project: Path):
-    done = llamavet("good.yaml", "--no-probe", cwd=project)
+    done = llamavet("check", "good.yaml", "--no-probe", cwd=project)
 
     assert done.returncode == 0
     out = done.stdout.decode()
@@ -64,7 +42,7 @@ def test_a_clean_config_is_told_in_a_line_and_exits_0(project: Path):
 
 
 def test_each_finding_begins_with_its_place_and_has_a_diff(project: Path):
-    done = llamavet("bad.yaml", cwd=project)
+    done = llamavet("check", "bad.yaml", cwd=project)
 
     assert done.returncode == 1
     out = done.stdout.decode()
@@ -77,7 +55,7 @@ def test_each_finding_begins_with_its_place_and_has_a_diff(project: Path):
 
 
 def test_json_is_that_of_analyze_with_columns(project: Path):
-    done = llamavet("bad.yaml", "--format", "json", cwd=project)
+    done = llamavet("check", "bad.yaml", "--format", "json", cwd=project)
 
     value = json.loads(done.stdout)
     assert value["schema"] == 1
@@ -98,14 +76,14 @@ def test_json_is_that_of_analyze_with_columns(project: Path):
 
 
 def test_markdown_has_a_heading_for_each_finding(project: Path):
-    out = llamavet("bad.yaml", "--format", "md", cwd=project).stdout.decode()
+    out = llamavet("check", "bad.yaml", "--format", "md", cwd=project).stdout.decode()
 
     assert "#### CRITICAL: A config key is not known (`args.unknown_key`)" in out
     assert "```diff" in out
 
 
 def test_chinese_is_spoken_where_it_is_asked_for(project: Path):
-    out = llamavet("bad.yaml", "--lang", "zh", cwd=project).stdout.decode()
+    out = llamavet("check", "bad.yaml", "--lang", "zh", cwd=project).stdout.decode()
 
     assert "bad.yaml:11:1 严重 args.unknown_key" in out
     assert "配置中有未知的键" in out
@@ -128,11 +106,13 @@ def test_the_exit_code_tells_whether_a_finding_is_bad_enough(
 ):
     word = line.replace(": ", "=")
 
-    assert llamavet("good.yaml", word, "--fail-on", fail_on, cwd=project).returncode == code
+    assert (
+        llamavet("check", "good.yaml", word, "--fail-on", fail_on, cwd=project).returncode == code
+    )
 
 
 def test_an_override_wins_and_is_shown_as_of_the_command_line(project: Path):
-    done = llamavet("good.yaml", "finetuning_type=lorra", cwd=project)
+    done = llamavet("check", "good.yaml", "finetuning_type=lorra", cwd=project)
 
     assert done.returncode == 1
     assert done.stdout.decode().startswith("command line critical args.invalid_value\n")
@@ -140,7 +120,7 @@ def test_an_override_wins_and_is_shown_as_of_the_command_line(project: Path):
 
 
 def test_standard_input_is_read(project: Path):
-    done = llamavet("-", "--format", "json", cwd=project, stdin=BAD.encode())
+    done = llamavet("check", "-", "--format", "json", cwd=project, stdin=BAD.encode())
 
     assert done.returncode == 1
     assert json.loads(done.stdout)["findings"][0]["evidence"][0]["line"] == 11
@@ -155,7 +135,7 @@ def test_yaml_that_does_not_parse_is_a_finding_with_its_place(
 ):
     (project / "broken.yaml").write_text(text)
 
-    done = llamavet("broken.yaml", "--format", "json", cwd=project)
+    done = llamavet("check", "broken.yaml", "--format", "json", cwd=project)
 
     assert done.returncode == 1
     finding = json.loads(done.stdout)["findings"][0]
@@ -185,7 +165,7 @@ def test_what_cannot_be_checked_is_one_clear_line_and_exit_2(
     (project / "accelerate.yaml").write_text("distributed_type: FSDP\nnum_processes: 2\n")
     (project / "v1.yaml").write_text("model: a/b\ntrain_dataset: data/x.yaml\n")
 
-    done = llamavet(*words, cwd=project, stdin=GOOD.encode())
+    done = llamavet("check", *words, cwd=project, stdin=GOOD.encode())
 
     assert done.returncode == 2
     lines = done.stderr.decode().splitlines()
@@ -194,7 +174,7 @@ def test_what_cannot_be_checked_is_one_clear_line_and_exit_2(
 
 
 def test_fix_shows_what_it_would_change_and_writes_nothing(project: Path):
-    done = llamavet("bad.yaml", "--fix", "args_rename_keys", cwd=project)
+    done = llamavet("check", "bad.yaml", "--fix", "args_rename_keys", cwd=project)
 
     assert done.returncode == 1
     said = done.stderr.decode()
@@ -206,15 +186,18 @@ def test_fix_shows_what_it_would_change_and_writes_nothing(project: Path):
 def test_only_safe_fixes_are_taken_by_themselves(project: Path):
     (project / "late.yaml").write_text(GOOD.replace("save_steps: 9", "save_steps: 5000"))
 
-    done = llamavet("late.yaml", "--fix", cwd=project)
+    done = llamavet("check", "late.yaml", "--fix", cwd=project)
 
     assert "would take ckpt_save_sooner: save_steps 5000 -> 0.25" in done.stderr.decode()
-    assert "args_rename_keys" not in llamavet("bad.yaml", "--fix", cwd=project).stderr.decode()
+    assert (
+        "args_rename_keys"
+        not in llamavet("check", "bad.yaml", "--fix", cwd=project).stderr.decode()
+    )
 
 
 def test_apply_writes_and_undo_puts_the_text_back(project: Path):
     words = ("bad.yaml", "--unsafe-fixes", "--apply")
-    done = llamavet(*words, cwd=project)
+    done = llamavet("check", *words, cwd=project)
 
     assert done.returncode == 0, done.stdout.decode()
     assert done.stdout.decode().startswith("nothing found")
@@ -222,17 +205,7 @@ def test_apply_writes_and_undo_puts_the_text_back(project: Path):
     assert written.startswith(GOOD)
     assert "lr_scheduler_type: cosine" in written
     assert "finetuning_type: lora\n" in written
-    undone = subprocess.run(
-        [sys.executable, "-P", "-m", "tui.cli", "undo", "bad.yaml"],
-        cwd=project,
-        env={
-            **os.environ,
-            "LLAMAVET_STATE_DIR": str(project / "state"),
-            "PYTHONPATH": str(Path(__file__).parents[2]),
-        },
-        capture_output=True,
-        check=False,
-    )
+    undone = llamavet("undo", "bad.yaml", cwd=project)
     assert undone.returncode == 0, undone.stderr.decode()
     assert (project / "bad.yaml").read_text() == BAD
 
@@ -243,7 +216,7 @@ def test_a_file_that_may_not_be_written_is_left_alone(project: Path):
     if os.access(path, os.W_OK):
         pytest.skip("root may write everything")
 
-    done = llamavet("bad.yaml", "--unsafe-fixes", "--apply", cwd=project)
+    done = llamavet("check", "bad.yaml", "--unsafe-fixes", "--apply", cwd=project)
 
     assert done.returncode == 2
     assert path.read_text() == BAD

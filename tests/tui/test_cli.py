@@ -9,32 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.tui.command_line import llamavet
+
 OOM = (
     "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total "
     "capacity of 23.65 GiB of which 1.20 GiB is free.\n"
 )
-
-
-def llamavet(
-    *words: str, cwd: Path, stdin: bytes | None = None, **environ: str
-) -> subprocess.CompletedProcess[bytes]:
-    environment = {
-        **os.environ,
-        "LLAMAVET_STATE_DIR": str(cwd / "state"),
-        "PYTHONPATH": str(Path(__file__).parents[2]),
-        "LANG": "C.UTF-8",
-        "PATH": "/usr/bin:/bin",
-        **environ,
-    }
-    return subprocess.run(
-        [sys.executable, "-P", "-m", "tui.cli", *words],
-        cwd=cwd,
-        env=environment,
-        input=stdin if stdin is not None else b"",
-        capture_output=True,
-        timeout=120,
-        check=False,
-    )
 
 
 def test_the_demo_without_a_terminal_heals_itself_and_exits_0(tmp_path: Path):

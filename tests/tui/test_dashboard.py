@@ -4,12 +4,8 @@ import pytest
 from rich.cells import cell_len
 
 from tests.tui.dashboard_pilot import SIZES, app_with, painted, settled
-from tests.tui.fakes import (
-    FakeServices,
-    dead_update,
-    live_update,
-    run,
-)
+from tests.tui.fakes import FakeServices
+from tests.tui.samples import dead_update, live_update, run
 from tui.widgets.panel import Panel
 
 

@@ -2,15 +2,8 @@
 
 from diagnostics.errors import RunError
 from tests.tui.dashboard_pilot import app_with, painted, settled, text_of
-from tests.tui.fakes import (
-    FREE,
-    HALVE,
-    SHORTER,
-    FakeServices,
-    dead_update,
-    live_update,
-    run,
-)
+from tests.tui.fakes import FakeServices
+from tests.tui.samples import FREE, HALVE, SHORTER, dead_update, live_update, run
 
 
 async def test_f_then_y_applies_the_first_safe_fix_and_watches_the_new_run() -> None:

@@ -6,9 +6,9 @@ from diagnostics.findings import Diagnosis, Language
 from diagnostics.observations import GpuUnavailable, Missing
 from diagnostics.status import RunStatus
 from tests.tui.dashboard_pilot import NOW, app_with, painted, settled
-from tests.tui.fakes import (
+from tests.tui.fakes import FakeServices
+from tests.tui.samples import (
     START,
-    FakeServices,
     dead_update,
     gpu,
     host,

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.memory.shapes import LLAMA_8B
+from tests.tui.command_line import llamavet
+
 TRAIN = """\
 model_name_or_path: {model}
 stage: sft
@@ -21,19 +24,7 @@ gradient_accumulation_steps: 4
 bf16: true
 output_dir: saves/x
 """
-LLAMA = {
-    "model_type": "llama",
-    "architectures": ["LlamaForCausalLM"],
-    "hidden_size": 4096,
-    "intermediate_size": 14336,
-    "num_hidden_layers": 32,
-    "num_attention_heads": 32,
-    "num_key_value_heads": 8,
-    "head_dim": 128,
-    "vocab_size": 128256,
-    "tie_word_embeddings": False,
-    "torch_dtype": "bfloat16",
-}
+LLAMA = {**LLAMA_8B, "architectures": ["LlamaForCausalLM"], "head_dim": 128}
 
 
 @pytest.fixture
@@ -188,6 +179,14 @@ def test_it_speaks_chinese(folder: Path):
 
     assert "放不下" in done.stdout
     assert "峰值" in done.stdout
+
+
+def test_a_terminal_that_lacks_a_character_gets_another_one_in_its_place(folder: Path):
+    words = ("estimate", "train.yaml", "--gpu", "80", "--lang", "zh")
+    done = llamavet(*words, cwd=folder, PYTHONIOENCODING="ascii")
+
+    assert done.returncode == 0, done.stderr.decode()
+    assert b"GiB" in done.stdout
 
 
 def test_every_line_fits_80_columns(folder: Path):

@@ -3,7 +3,8 @@ from pathlib import Path
 
 from diagnostics.errors import RunError
 from tests.tui.dashboard_pilot import painted, settled
-from tests.tui.fakes import FakeServices, dead_update, live_update, run
+from tests.tui.fakes import FakeServices
+from tests.tui.samples import dead_update, live_update, run
 from tui.app import LlamavetApp
 
 

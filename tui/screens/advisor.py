@@ -156,7 +156,7 @@ class AdvisorScreen(LlamavetScreen):
         if advice is None:
             text = "" if self._failed else say(words.WEIGHING, self.language)
             return (head, ((text, Role.DIM),))
-        heading, table = self._parts(advice)[:2]
+        heading, table = self._parts(advice, width)[:2]
         titles, *rows = table.splitlines()
         return (
             head,
@@ -182,13 +182,13 @@ class AdvisorScreen(LlamavetScreen):
     def _reasons(self, width: int) -> Sequence[Line]:
         if self._advice is None:
             return ()
-        legend, *told = self._parts(self._advice)[2:]
+        legend, *told = self._parts(self._advice, width)[2:]
         lines: list[Line] = []
         for part in told:
             lines += [((cut(inert(row), width), Role.TEXT),) for row in part.splitlines()]
             lines.append(())
         return [*lines, *(((cut(row, width), Role.DIM),) for row in legend.splitlines())]
 
-    def _parts(self, advice: Advice) -> list[str]:
+    def _parts(self, advice: Advice, width: int) -> list[str]:
         """Return the report's parts: what it is of, the table, the legend, what is recommended."""
-        return as_text(advice, self.language).rstrip("\n").split("\n\n")
+        return as_text(advice, self.language, width).rstrip("\n").split("\n\n")

@@ -37,7 +37,8 @@ _UNSAFE = re.compile(
     "[\\x00-\\x1f\\x7f-\\x9f\\u00ad\\u061c\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u206f\\ufe00-\\ufe0f"
     "\\ufeff\\ud800-\\udfff\\U000e0000-\\U000e0fff]"
 )
-_TOKEN = re.compile(r"\s+|[\u2e80-\uffef]|[^\s\u2e80-\uffef]+")
+_NEVER_FIRST = "，。；：！？、）》”’"
+_TOKEN = re.compile(rf"\s+|(?:[\u2e80-\uffef]|[^\s\u2e80-\uffef]+)[{_NEVER_FIRST}]*")
 
 
 def inert(text: str) -> str:

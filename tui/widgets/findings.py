@@ -70,7 +70,9 @@ def findings_lines(
     shown = others[: max(limit - 4 - len(tail), 0)]
     tail += [finding_title(finding, width, language) for finding in shown]
     if len(shown) < len(others):
-        text = say(words.MORE_FINDINGS, language, count=len(others) - len(shown))
+        left = len(others) - len(shown)
+        form = words.ONE_MORE_FINDING if left == 1 else words.MORE_FINDINGS
+        text = say(form, language, count=left)
         tail.append(((cut(f"+ {text}", width), Role.DIM),))
     room = max(limit - 2 - len(tail), 1)
     after = followed(first, width, language)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from diagnostics.errors import LlamavetError
 from diagnostics.findings import Language
-from diagnostics.memory.estimate import GIB, Terms
 from diagnostics.memory.forecast import Forecast
+from diagnostics.memory.peak import GIB, Terms
 from diagnostics.memory.verdict import Verdict
 from diagnostics.report.memory import CONFIDENCE, PHASES, TERMS, VERDICTS, describe
 from tui import words
@@ -110,7 +110,7 @@ def _rule(note: Line, width: int, language: Language, *, simulated: bool) -> Lin
     if simulated:
         badge: Span = (f" {say(words.SIMULATED, language)} ", Role.BADGE_WARN)
         note = (*note, (" ", Role.TEXT), badge) if note else (badge,)
-    return rule(say(words.MEMORY, language), width, note)
+    return rule(say(words.GPU_MEMORY, language), width, note)
 
 
 def _headline(told: Prediction, width: int, language: Language) -> Sequence[Line]:

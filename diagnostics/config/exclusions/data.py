@@ -1,5 +1,6 @@
 """Owns the checks of data and of what is to be done with it."""
 
+import math
 from collections.abc import Callable
 
 from diagnostics.config.exclusions.exclusion import Exclusion
@@ -7,6 +8,7 @@ from diagnostics.config.settings import Settings
 
 _TINY = 1e-6
 """What LLaMA-Factory takes for 0 of a share."""
+_INTERLEAVING = frozenset({"interleave_under", "interleave_over", "interleave_once"})
 
 
 def _no_eval_data(settings: Settings) -> bool:
@@ -24,6 +26,16 @@ def _few_probs(key: str) -> Callable[[Settings], bool]:
         )
 
     return breaks
+
+
+def _unlike_one(settings: Settings) -> bool:
+    """Tell whether the shares of the datasets are numbers that do not sum up to 1."""
+    try:
+        shares = [float(word) for word in settings.words("interleave_probs")]
+    except ValueError:
+        return False
+    mixes = settings.text("mix_strategy") in _INTERLEAVING and len(settings.words("dataset")) > 1
+    return mixes and len(shares) > 1 and not math.isclose(math.fsum(shares), 1, rel_tol=_TINY)
 
 
 def _unused_length(settings: Settings) -> bool:
@@ -90,6 +102,13 @@ DATA = (
         lambda s: not _few_probs("dataset")(s) and _few_probs("eval_dataset")(s),
         "interleave_probs and eval_dataset are not equally many",
         "ValueError: The length of eval dataset and interleave probs should be identical.",
+    ),
+    Exclusion(
+        "interleave_probs_sum",
+        ("interleave_probs",),
+        _unlike_one,
+        "interleave_probs are shares that must sum up to 1",
+        in_training=True,
     ),
     Exclusion(
         "streaming_val_size",

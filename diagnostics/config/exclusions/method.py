@@ -78,6 +78,30 @@ METHOD = (
         ("reward_model_type", "full"),
     ),
     Exclusion(
+        "freeze_nothing",
+        ("freeze_trainable_layers", "finetuning_type"),
+        lambda s: (
+            s.method == "freeze"
+            and s.on("do_train")
+            and s.value("freeze_trainable_layers") == 0
+            and not s.has("freeze_extra_modules")
+        ),
+        "freeze_trainable_layers 0 leaves nothing that is trained",
+    ),
+    Exclusion(
+        "asft_reference",
+        ("use_asft_loss", "ref_model", "finetuning_type"),
+        lambda s: (
+            s.text("stage") == "sft"
+            and s.on("use_asft_loss")
+            and s.method == "lora"
+            and not s.has("ref_model")
+        ),
+        "use_asft_loss compares with a reference model, and with finetuning_type lora only"
+        " ref_model brings one",
+        in_training=True,
+    ),
+    Exclusion(
         "label_smoothing_loss",
         ("dpo_label_smoothing", "pref_loss"),
         lambda s: (

@@ -30,19 +30,18 @@ def _eval_steps(settings: Settings) -> float:
     return settings.number("eval_steps") or settings.number("logging_steps")
 
 
-def _best_strategies(settings: Settings) -> bool:
+def _strategies_differ(settings: Settings) -> bool:
     strategies = settings.text("save_strategy"), settings.text("eval_strategy")
     return (
-        settings.on("load_best_model_at_end")
-        and strategies[0] in {"no", "steps", "epoch"}
+        strategies[0] in {"no", "steps", "epoch"}
         and strategies[1] in {"no", "steps", "epoch"}
         and strategies[0] != strategies[1]
     )
 
 
-def _best_multiple(settings: Settings) -> bool:
+def _steps_differ(settings: Settings) -> bool:
     strategies = settings.text("save_strategy"), settings.text("eval_strategy")
-    if not settings.on("load_best_model_at_end") or strategies != ("steps", "steps"):
+    if strategies != ("steps", "steps"):
         return False
     save, evaluate = settings.number("save_steps"), _eval_steps(settings)
     if save <= 0 or evaluate <= 0:
@@ -51,6 +50,39 @@ def _best_multiple(settings: Settings) -> bool:
         return True
     scale = 1_000_000 if save < 1 else 1
     return (save * scale) % (evaluate * scale) != 0
+
+
+def _can_load_best(settings: Settings) -> bool:
+    """Tell whether nothing speaks against load_best_model_at_end."""
+    fits = not _strategies_differ(settings) and not _steps_differ(settings)
+    return fits and settings.text("eval_strategy") in {"steps", "epoch"}
+
+
+def _lacks_metric(settings: Settings) -> bool:
+    """Tell whether nothing names the metric, and nothing makes it the loss."""
+    return (
+        not settings.has("metric_for_best_model")
+        and not settings.on("load_best_model_at_end")
+        and settings.text("lr_scheduler_type") not in {"reduce_lr_on_plateau", "greedy"}
+    )
+
+
+def _stops_early(settings: Settings) -> bool:
+    return settings.on("do_train") and settings.has("early_stopping_steps")
+
+
+def _early_metric(name: str, change: tuple[str, object] | None) -> Exclusion:
+    """Return the check of early stopping's metric; with `change` that of where this mends it."""
+    return Exclusion(
+        name,
+        ("early_stopping_steps", "metric_for_best_model", "load_best_model_at_end"),
+        lambda s: (
+            _stops_early(s) and _lacks_metric(s) and _can_load_best(s) is (change is not None)
+        ),
+        "early_stopping_steps needs metric_for_best_model, which load_best_model_at_end sets",
+        "AssertionError: EarlyStoppingCallback requires metric_for_best_model to be defined",
+        change,
+    )
 
 
 def _no_eval(scheduler: str) -> Callable[[Settings], bool]:
@@ -110,14 +142,14 @@ TRAINER = (
     Exclusion(
         "best_model_strategies",
         ("load_best_model_at_end", "save_strategy", "eval_strategy"),
-        _best_strategies,
+        lambda s: s.on("load_best_model_at_end") and _strategies_differ(s),
         "load_best_model_at_end needs save_strategy and eval_strategy to be the same",
         "ValueError: --load_best_model_at_end requires the save and eval strategy to match",
     ),
     Exclusion(
         "best_model_multiple",
         ("save_steps", "eval_steps", "load_best_model_at_end"),
-        _best_multiple,
+        lambda s: s.on("load_best_model_at_end") and _steps_differ(s),
         "load_best_model_at_end needs save_steps to be a multiple of eval_steps",
         "ValueError: --load_best_model_at_end requires the saving steps to be a round multiple of"
         " the evaluation steps",
@@ -149,27 +181,21 @@ TRAINER = (
         "early_stopping_eval",
         ("early_stopping_steps", "eval_strategy"),
         lambda s: (
-            s.on("do_train")
-            and s.has("early_stopping_steps")
-            and s.text("eval_strategy") == "no"
-            and s.has("metric_for_best_model")
+            _stops_early(s) and s.text("eval_strategy") == "no" and s.has("metric_for_best_model")
         ),
         "early_stopping_steps counts evaluations, and eval_strategy is no",
         "AssertionError: EarlyStoppingCallback requires IntervalStrategy of steps or epoch",
     ),
+    _early_metric("early_stopping_metric", ("load_best_model_at_end", True)),
+    _early_metric("early_stopping_metric_alone", None),
     Exclusion(
-        "early_stopping_metric",
-        ("early_stopping_steps", "metric_for_best_model", "load_best_model_at_end"),
-        lambda s: (
-            s.on("do_train")
-            and s.has("early_stopping_steps")
-            and not s.has("metric_for_best_model")
-            and not s.on("load_best_model_at_end")
-            and s.text("lr_scheduler_type") not in {"reduce_lr_on_plateau", "greedy"}
-        ),
-        "early_stopping_steps needs metric_for_best_model, which load_best_model_at_end sets",
-        "AssertionError: EarlyStoppingCallback requires metric_for_best_model to be defined",
-        ("load_best_model_at_end", True),
+        "best_saved_metric",
+        ("save_strategy", "metric_for_best_model"),
+        lambda s: s.text("save_strategy") == "best" and _lacks_metric(s),
+        "save_strategy best needs metric_for_best_model",
+        "ValueError: `args.metric_for_best_model` must be provided when using 'best' save_strategy",
+        ("metric_for_best_model", "loss"),
+        in_training=True,
     ),
     Exclusion(
         "fsdp_option",

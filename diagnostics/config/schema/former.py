@@ -1,4 +1,4 @@
-"""Owns names that are no keys: those of earlier versions, and of other tools for the same."""
+"""Owns keys and values of earlier versions, and of other tools for the same."""
 
 from diagnostics.config.unset import UNSET, Unset
 
@@ -104,3 +104,18 @@ FORMER_VALUES = {
     ("optim", "adamw_hf"): ("adamw_torch", "transformers 5.0"),
 }
 """Values that were accepted once: what is written now, and since when."""
+
+MEANT_VALUES = {
+    ("finetuning_type", "sft"): "full",
+    ("flash_attn", "eager"): "disabled",
+    ("flash_attn", "flash_attention_2"): "fa2",
+    ("flash_attn", "flash_attention_3"): "fa3",
+    ("lr_scheduler_type", "cosine_with_warmup"): "cosine",
+    ("lr_scheduler_type", "linear_with_warmup"): "linear",
+    ("lr_scheduler_type", "wsd"): "warmup_stable_decay",
+    ("optim", "adam"): "adamw_torch",
+    ("optim", "adamw"): "adamw_torch",
+    ("stage", "pretrain"): "pt",
+    ("stage", "reward"): "rm",
+}
+"""What the names of other tools mean, where the nearest name is another thing; in lower case."""

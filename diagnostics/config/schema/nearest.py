@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from difflib import SequenceMatcher, get_close_matches
 
 from diagnostics.config.schema.facts import Keys, bundled_facts
-from diagnostics.config.schema.former import FORMER_VALUES, RENAMED
+from diagnostics.config.schema.former import FORMER_VALUES, MEANT_VALUES, RENAMED
 from diagnostics.config.schema.key_info import KeyInfo
 from diagnostics.config.schema.notes import COMMON
 
@@ -60,6 +60,8 @@ def nearest_value(key: str, value: object) -> object:
         return None
     if isinstance(value, str) and (key, value) in FORMER_VALUES:
         return FORMER_VALUES[key, value][0]
+    if isinstance(value, str) and (key, value.lower()) in MEANT_VALUES:
+        return MEANT_VALUES[key, value.lower()]
     if info.choices:
         if value is False:  # YAML reads a bare no, or off, as false
             return next((one for one in ("no", "disabled") if one in info.choices), info.default)

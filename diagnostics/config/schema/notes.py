@@ -68,7 +68,7 @@ _ADAPTERS = {
 _MEMORY = {
     _BATCH: Note("the first lever against out of memory", at_least=1, refused=True),
     "gradient_accumulation_steps": Note("costs no memory", _BATCH, at_least=1, refused=True),
-    "cutoff_len": Note("longer samples are cut silently", "template", at_least=1, refused=None),
+    "cutoff_len": Note("longer samples are cut silently", "template", at_least=1, refused=True),
     "disable_gradient_checkpointing": Note("checkpointing is on by default", _BATCH),
     "use_reentrant_gc": Note("", _BATCH),
     "use_unsloth_gc": Note("activations in host memory", _BATCH),
@@ -114,7 +114,7 @@ _MEMORY = {
 _DATA = {
     "dataset": Note("names with commas between", also=_WORDS),
     "dataset_dir": Note("", "dataset", also=("dict",)),
-    "max_samples": Note("", "dataset", at_least=1),
+    "max_samples": Note("", "dataset", at_least=1, refused=True),
     "streaming": Note("needs max_steps", "dataset"),
     "tokenized_path": Note("if it exists, other data keys do nothing"),
     "overwrite_cache": Note("", "dataset"),
@@ -144,10 +144,14 @@ _SCHEDULE = {
     "adam_epsilon": Note("", "optim", at_least=0, refused=True),
     "neftune_noise_alpha": Note(above=0),
     "pref_beta": Note(above=0),
-    "pref_loss": Note("", "pref_beta", refused=True),
+    "pref_loss": Note("", "pref_beta", refused=False),
     "dpo_label_smoothing": Note("", "pref_beta", at_least=0, below=1),
 }
 _STEPS = ("int", "float")
+_TRACKERS = (
+    *("none", "all", "tensorboard", "wandb", "swanlab", "mlflow", "trackio", "comet_ml", "neptune"),
+    *("clearml", "dvclive", "codecarbon", "azure_ml", "dagshub", "flyte", "kubeflow"),
+)
 _OUTPUT = {
     "output_dir": Note(default="trainer_output"),
     "overwrite_output_dir": Note("true never resumes by itself"),
@@ -161,7 +165,13 @@ _OUTPUT = {
     "save_only_model": Note("no true resume", "save_steps"),
     "hub_strategy": Note(refused=True),
     "plot_loss": Note("", "output_dir"),
-    "report_to": Note("`all` before transformers 5", "output_dir", type_name="list"),
+    "report_to": Note(
+        "`all` before transformers 5",
+        "output_dir",
+        type_name="list",
+        choices=_TRACKERS,
+        refused=True,
+    ),
     "disable_tqdm": Note("", "logging_steps"),
     "include_num_input_tokens_seen": Note("", "logging_steps", default=False, type_name="bool"),
     "enable_jit_checkpoint": Note("saves on SIGTERM", "save_steps"),

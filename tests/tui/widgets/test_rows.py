@@ -1,6 +1,6 @@
 from diagnostics.findings import Diagnosis, Language
 from diagnostics.observations import BarKind, Phase, PhaseChange, Progress
-from tests.tui.fakes import START, finding, snapshot_of
+from tests.tui.samples import START, finding, snapshot_of
 from tui.widgets.amounts import duration, gib, number, seconds_each
 from tui.widgets.cells import Role
 from tui.widgets.difference import diff_lines
