@@ -351,3 +351,10 @@ def test_a_diagnosis_of_an_out_of_memory_offers_a_fix_that_is_predicted_to_fit()
     assert best.predicted is not None
     assert best.predicted.capacity_gib == pytest.approx(23.65)
     assert plan(best, settings).after.value("per_device_train_batch_size") == 1
+
+
+def test_of_what_leaves_the_memory_as_it_is_nothing_is_told_beside_another_finding():
+    (fix,) = outlook(["loss_add_eval"], context(LORA, 24), cures_memory=False)
+
+    assert fix.changes
+    assert fix.predicted is None

@@ -71,3 +71,12 @@ def test_a_threshold_can_be_overridden():
 
     assert run_case(firing, RULES, look) == []
     assert "gpu_oom.fragmentation is not reported" in run_case(firing, quiet, look)
+
+
+@pytest.mark.parametrize("rule", RULES.rules, ids=lambda rule: rule.id)
+def test_a_rules_chinese_has_the_marks_of_chinese(rule: Rule):
+    texts = [rule.title, rule.why, rule.to_be_sure, *rule.cause]
+    texts += [text for fix in rule.fixes for text in (fix.title, fix.why, fix.price)]
+    half = [text.zh for text in texts if re.search(r"[\u4e00-\u9fff][,:;(]", text.zh)]
+
+    assert half == []

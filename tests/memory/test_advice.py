@@ -297,6 +297,20 @@ def test_no_line_is_wider_than_80_columns_in_either_language(gib: float | None, 
             assert columns(line) <= 80, line
 
 
+@pytest.mark.parametrize("language", list(Language))
+def test_a_narrow_report_drops_columns_and_breaks_its_lines_earlier(language: Language):
+    for line in as_text(advise(case(24.0, samples=3)), language, 60).splitlines():
+        assert columns(line) <= 60, line
+
+
+def test_what_is_not_sure_to_fit_has_no_headroom():
+    guessed = advise(case(26.0, sizes={"model_type": "acme"}))
+
+    tight = [one for one in guessed.options if one.verdict is Verdict.TIGHT]
+    assert tight
+    assert not any(one.has_headroom for one in tight)
+
+
 def test_the_columns_of_the_table_stand_under_their_headings_in_chinese_too():
     lines = as_text(advise(case(80.0, gpus=2)), Language.ZH).splitlines()
     head = next(index for index, line in enumerate(lines) if "方法" in line)

@@ -220,3 +220,41 @@ def test_a_file_that_may_not_be_written_is_left_alone(project: Path):
 
     assert done.returncode == 2
     assert path.read_text() == BAD
+
+
+def test_a_name_that_steers_a_terminal_is_shown_and_not_obeyed(project: Path):
+    name = "b\x1b[31mad.yaml"
+    (project / name).write_text(BAD)
+
+    done = llamavet("check", name, cwd=project)
+
+    assert b"\x1b" not in done.stdout
+    assert "b\ufffd[31mad.yaml:11:1 critical" in done.stdout.decode()
+
+
+def test_a_value_without_end_does_not_flood_the_report(project: Path):
+    (project / "long.yaml").write_text(
+        f"{GOOD}finetuning_type: lorra\ndataset_dir: {'x' * 10**5}\n"
+    )
+
+    done = llamavet("check", "long.yaml", cwd=project)
+
+    assert b"finetuning_type: lora" in done.stdout
+    assert len(done.stdout) < 10_000
+
+
+def test_a_config_comes_through_a_pipe_with_words_over_it(project: Path):
+    done = llamavet("check", "/dev/stdin", "stage=stf", cwd=project, stdin=GOOD.encode())
+
+    assert done.stdout.startswith(b"command line critical args.invalid_value\n")
+    assert b"stage: stf\n" in done.stdout
+
+
+def test_what_advise_left_to_be_filled_in_is_told_wherever_the_data_are(tmp_path: Path):
+    text = GOOD.replace("dataset: notes", "dataset: FILL_IN_YOUR_DATASET")
+    (tmp_path / "new.yaml").write_text(text)
+
+    done = llamavet("check", "new.yaml", "--no-probe", cwd=tmp_path)
+
+    assert done.returncode == 1
+    assert b"new.yaml:5:1 critical data.undefined_dataset.check\n" in done.stdout

@@ -61,6 +61,10 @@ def bad(tmp_path: Path) -> Path:
         (["run", "good.yaml", "lora_rank"], "'lora_rank' is not of the form key=value"),
         (["run", "good.yaml"], "llamafactory-cli is not on the PATH"),
         (["run", "good.yaml", "--read-only"], "--read-only forbids launching"),
+        (["estimate", "good.yaml", "lora_rank"], "'lora_rank' is not of the form key=value"),
+        (["check", "good.yaml", "lora_rank"], "'lora_rank' is not of the form key=value"),
+        (["check", "/dev/zero"], "/dev/zero: has more than the 4,194,304 bytes"),
+        (["estimate", "no\x1b[31msuch.yaml"], "no\ufffd[31msuch.yaml: cannot be read"),
         (["watch", "1"], "pid 1: "),
         (["watch", "4194304"], "pid 4194304: no such process"),
         (["watch"], "the dashboard needs a terminal"),
@@ -307,3 +311,15 @@ def test_a_packed_log_that_is_torn_is_told_and_what_could_be_read_is_reported(tm
     assert "torn.log.gz: ends before its content does; what could be read" in done.stderr.decode()
     assert json.loads(done.stdout)["findings"][0]["id"] == "data.undefined_dataset"
     assert done.returncode == 1
+
+
+def test_a_report_that_cannot_be_written_is_one_clear_line(bad: Path):
+    command = [sys.executable, "-P", "-m", "tui.cli", "check", "good.yaml", "--no-probe"]
+    environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            command, cwd=bad, env=environ, stdout=full, stderr=subprocess.PIPE, check=False
+        )
+
+    assert done.returncode == 2
+    assert done.stderr == b"llamavet: the report cannot be written: No space left on device\n"

@@ -52,6 +52,10 @@ def test_chinese_is_wrapped_between_characters() -> None:
     assert wrap("训练步中显存不足", 8) == ("训练步中", "显存不足")
 
 
+def test_a_row_does_not_begin_with_a_closing_mark() -> None:
+    assert wrap("训练步中，显存不足。", 8) == ("训练步", "中，显存", "不足。")
+
+
 def test_a_rule_fills_its_row() -> None:
     assert width_of(rule("loss", 40, (("1.2 at step 5", Role.STRONG),))) == 40
     assert width_of(rule("损失", 6, (("1.2 at step 5", Role.STRONG),))) <= 6
