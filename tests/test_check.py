@@ -355,6 +355,48 @@ def test_a_folder_without_weights_is_told(project: Path):
     assert problems(text + "train_from_scratch: true\n", project) == []
 
 
+@pytest.mark.parametrize("cut", [4, 40, 10_000])
+def test_weights_whose_download_was_cut_off_are_told_with_their_file(cut: int, project: Path):
+    model_at(project / "model")
+    header = json.dumps({"a.weight": {"data_offsets": [0, 20_000]}}).encode()
+    whole = struct.pack("<Q", len(header)) + header + bytes(20_000)
+    weights = project / "model" / "model.safetensors"
+    text = with_lines("model_name_or_path: model")
+    weights.write_bytes(whole)
+    assert problems(text, project) == []
+
+    weights.write_bytes(whole[:cut])
+
+    told = found(text, project)
+    assert [one.id for one in told] == ["model.incomplete"]
+    assert "model/model.safetensors" in [one.source for one in told[0].evidence]
+
+
+@pytest.mark.parametrize("text", ["", '{"model_type": "qwen2",', "[]"])
+def test_a_config_json_that_is_none_is_told(text: str, project: Path):
+    model_at(project / "model")
+    (project / "model" / "config.json").write_text(text)
+
+    assert problems(with_lines("model_name_or_path: model"), project) == ["model.incomplete"]
+
+
+def test_a_model_folder_without_a_tokenizer_is_told(project: Path):
+    model_at(project / "model")
+    (project / "model" / "tokenizer.json").unlink()
+    text = with_lines("model_name_or_path: model")
+    assert problems(text, project) == ["model.incomplete"]
+
+    (project / "model" / "qwen.tiktoken").write_text("")
+
+    assert problems(text, project) == []
+
+
+def test_a_file_in_the_place_of_a_model_folder_is_told(project: Path):
+    (project / "model.gguf").write_bytes(b"GGUF")
+
+    assert problems(with_lines("model_name_or_path: ./model.gguf"), project) == ["model.format"]
+
+
 def test_an_adapter_folder_without_an_adapter_is_told(project: Path):
     (project / "adapter").mkdir()
     text = with_lines("adapter_name_or_path: adapter")

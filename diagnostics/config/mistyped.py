@@ -116,7 +116,7 @@ def _text(key: str, text: str, info: KeyInfo, expected: str) -> Mistyped | None:
     name = "number_as_text" if meant is not UNSET else "text_for_number"
     if meant is UNSET and info.default is not None:
         meant = info.default
-    rejected = True if key in _ALWAYS_READ else None
+    rejected = True if key in _ALWAYS_READ | _ALWAYS_WHOLE else None
     return Mistyped(name, f"{key} is {what}: {text[:40]!r} is text", expected, meant, rejected)
 
 

@@ -128,6 +128,17 @@ NEEDS = (
         change="adamw_torch",
     ),
     _optim(
+        "galore_torch",
+        "ImportError: You need to install `galore_torch` in order to use GaLore optimizers",
+        *("galore_adamw", "galore_adamw_8bit", "galore_adafactor", "galore_adamw_layerwise"),
+        *("galore_adamw_8bit_layerwise", "galore_adafactor_layerwise"),
+    ),
+    _optim(
+        "apollo_torch",
+        "ImportError: You need to install `apollo_torch` in order to use APOLLO optimizers",
+        *("apollo_adamw", "apollo_adamw_layerwise"),
+    ),
+    _optim(
         "torchao>=0.4.0",
         "ImportError: You need to have `torchao>=0.4.0` in order to use torch 4-bit optimizers."
         " Install it with `pip install torchao`",
@@ -176,6 +187,13 @@ NEEDS = (
     ),
     _tracker(
         "clearml", "ClearMLCallback requires 'clearml' to be installed. Run `pip install clearml`."
+    ),
+    _tracker(
+        "comet_ml",
+        "CometCallback requires comet-ml>=3.43.2 to be installed. Run `pip install comet-ml`.",
+    ),
+    _tracker(
+        "dvclive", "DVCLiveCallback requires dvclive to be installed. Run `pip install dvclive`."
     ),
     _tracker(
         "trackio", "TrackioCallback requires trackio to be installed. Run `pip install trackio`."

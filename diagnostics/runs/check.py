@@ -13,6 +13,7 @@ from diagnostics.config.packages import NAMES
 from diagnostics.errors import ConfigError, LlamavetError, RunError
 from diagnostics.findings import Finding, Fix, KeyChange, Safety
 from diagnostics.fixes import plan
+from diagnostics.precheck.folders import surely_absent
 from diagnostics.precheck.judge import foresee, judge, judge_unreadable
 from diagnostics.precheck.kinds import ConfigKind, kind_of
 from diagnostics.precheck.report import CheckReport, first_remedy
@@ -138,9 +139,10 @@ def _asked(python: Path | None, cwd: Path) -> Environment:
 def _unseen(around: Surroundings) -> list[str]:
     reports = around.datasets or ()
     found = [f"{one.name} ({one.not_looked_at})" for one in reports if one.not_looked_at]
-    absent = [one.value for one in around.paths if one.presence is Presence.ABSENT]
-    if not around.at_home:
-        found += [f"{value} (not on this machine)" for value in absent]
+    absent = [one for one in around.paths if one.presence is Presence.ABSENT]
+    found += [
+        f"{one.value} (not on this machine)" for one in absent if not surely_absent(one, around)
+    ]
     return list(dict.fromkeys(found))
 
 
