@@ -14,6 +14,7 @@ from diagnostics.memory.counting import Counts
 from diagnostics.memory.kept import (
     backward_working,
     forward_working,
+    hidden_states,
     kept_by_layers,
     kept_by_tail,
     weight_casts,
@@ -50,7 +51,7 @@ def predict(model: Architecture, work: Workload) -> Peak:
         Phase.OPTIMIZER: _optimizer(rest),
     }
     if work.eval_batch is not None:
-        phases[Phase.EVAL] = _evaluation(step, rest, work.eval_batch)
+        phases[Phase.EVAL] = _largest(_evaluation(step, rest, work.eval_batch))
     mixed = _MIXED_HALVES if counts.mixes_halves else None
     remarks = (mixed, rest.states.remark, *share.remarks)
     return Peak(phases, counts.trainable, counts.total, tuple(text for text in remarks if text))
@@ -108,7 +109,7 @@ def _forward(step: MicroStep, rest: _Rest) -> Iterator[Terms]:
     """Its end, where the logits are made, and the last layer at its most."""
     kept, casts = kept_by_layers(step), weight_casts(step)
     output = 0.0 if step.head_trains and step.stream == step.half else step.layer_input
-    activations = kept + kept_by_tail(step) + output
+    activations = kept + kept_by_tail(step) + output + hidden_states(step)
     yield rest.beside(activations=activations, logits=logits_in_forward(step), other=casts)
     yield rest.beside(activations=kept + step.mask + forward_working(step), other=casts)
 
@@ -117,7 +118,7 @@ def _loss(step: MicroStep, rest: _Rest) -> Iterator[Terms]:
     """The gradient of the logits; then, where the head trains, that of the head."""
     kept = kept_by_layers(step) + kept_by_tail(step)
     yield rest.beside(activations=kept, logits=logits_in_loss(step))
-    if not step.head_trains or step.work.liger:
+    if not step.head_trains or step.work.liger or step.work.stage == "rm":
         return
     # The head's own gradient is made beside the logits', in half precision under autocast;
     # then it is made float32, when the half-precision copy of the weight is gone.
@@ -158,12 +159,10 @@ def _optimizer(rest: _Rest) -> Terms:
     return rest.beside(gradients=rest.fresh_gradients, other=working)
 
 
-def _evaluation(step: MicroStep, rest: _Rest, batch: int) -> Terms:
-    """A forward that keeps nothing: its logits, or one layer."""
+def _evaluation(step: MicroStep, rest: _Rest, batch: int) -> Iterator[Terms]:
+    """A forward that keeps nothing: its logits, which a fused loss makes here too, or one layer."""
     tokens = batch * step.work.sequence
-    hidden = step.stream * step.model.hidden_size * tokens
-    working = step.frozen.forward_peak_bytes * (tokens / step.tokens)
+    hidden = float(step.stream * step.model.hidden_size * tokens)
     logits = bytes_of_logit(step) * step.model.vocab_size * tokens
-    if step.work.liger:
-        return rest.beside(activations=max(hidden * 3, working))
-    return rest.beside(activations=float(hidden * 3), logits=logits)
+    yield rest.beside(activations=3 * hidden, logits=logits)
+    yield rest.beside(activations=step.frozen.forward_peak_bytes * (tokens / step.tokens))

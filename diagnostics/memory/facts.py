@@ -68,7 +68,7 @@ def workload_from(config: EffectiveConfig, facts: MemoryFacts) -> Workload:
         work = replace(work, quantization=facts.quantized)
     if facts.model is not None:
         flash = config.value("flash_attn")
-        work = supported(work, facts.model.model_type, flash_attn=flash)
+        work = supported(work, facts.model, flash_attn=flash)
     return replace(work, assumptions=(*notes, *work.assumptions)) if notes else work
 
 

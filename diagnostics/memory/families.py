@@ -171,7 +171,7 @@ FAMILIES: Mapping[str, Family] = {
     "mistral": _MISTRAL,
     "mixtral": _MISTRAL,
     "mllama_text_model": replace(_LLAMA, qkv_bias=False, closing_bias=False, mlp_bias=False),
-    "olmo": Family(layer_norms=0, last_norms=0, norm_kind=NormKind.FUSED),
+    "olmo": Family(layer_norms=0, last_norms=0, norm_kind=NormKind.NARROWED),
     "olmo2": _OLMO2,
     "olmo3": _OLMO2,
     "olmoe": Family(head_norms=HeadNorms.WHOLE),

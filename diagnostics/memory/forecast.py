@@ -148,6 +148,8 @@ def confidence_of(model: Architecture, work: Workload) -> Confidence:
         worst.append(Confidence.MEDIUM)
     if work.stage in {"dpo", "kto", "rm"} or model.experts is not None or model.tower_params:
         worst.append(Confidence.MEDIUM)
+    if not model.gated_mlp:
+        worst.append(Confidence.MEDIUM)  # older decoders, each with ways of its own
     if work.stage == "ppo" or work.train_tower:
         worst.append(Confidence.LOW)
     order = [Confidence.HIGH, Confidence.MEDIUM, Confidence.LOW]

@@ -100,7 +100,7 @@ GPT_FAMILIES: Mapping[str, Family] = {
         quadruple=True,
     ),
     "nemotron": Family(
-        norm_kind=NormKind.FUSED,
+        norm_kind=NormKind.PLAIN,
         mlp=("up_proj", "down_proj"),
         gated=False,
         mlp_bias="mlp_bias",

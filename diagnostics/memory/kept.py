@@ -28,6 +28,13 @@ def _unneeded(step: MicroStep) -> float:
     return float(FLOAT32 * step.hidden)
 
 
+def hidden_states(step: MicroStep) -> float:
+    """Return what a reward model's forward holds: all layers' inputs, which others let go."""
+    if step.work.stage != "rm" or step.work.checkpointing is Checkpointing.ON:
+        return 0.0
+    return step.model.layers * step.layer_input
+
+
 def kept_by_tail(step: MicroStep) -> float:
     """Return what the last norm and the output head keep, with the masks."""
     work = step.work

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from diagnostics.memory.architecture import Linear
 from diagnostics.memory.counting import Counts
-from diagnostics.memory.norms import Norm, add_norm
+from diagnostics.memory.norms import Norm, NormKind, add_norm
 from diagnostics.memory.tape import Tape
 from diagnostics.memory.workload import Method
 
@@ -27,7 +27,17 @@ def residual_bytes(counts: Counts) -> int:
     work = counts.work
     if work.method is Method.FULL:
         return work.trainable_bytes
-    return FLOAT32 if counts.mixes_halves else counts.model.weight_bytes
+    if counts.mixes_halves or (work.quantization is not None and _norms_widen(counts)):
+        return FLOAT32  # quantized layers give back the dtype that norms give them
+    return counts.model.weight_bytes
+
+
+def _norms_widen(counts: Counts) -> bool:
+    """Tell whether norms give float32 whatever they are given."""
+    kind, work = counts.model.norm_kind, counts.work
+    if kind is NormKind.FUSED:
+        return work.autocast
+    return kind is NormKind.RMS and work.upcast_layernorm
 
 
 class LayerTape:

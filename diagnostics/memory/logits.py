@@ -3,8 +3,11 @@
 from diagnostics.memory.micro_step import MicroStep
 
 FLOAT32 = 4
-_PAIRED_LOSS_BYTES, _LOSS_BYTES = 16.0, 12.0
+_LOSS_BYTES = 12.0
 """Of a logit while the loss's backward begins."""
+_COMPARED_BYTES = {"dpo": 16.0, "kto": 20.0}
+"""The same while a reference's logits are made beside those that are kept: of each the logits in
+float32 and their log-softmax; KTO keeps and makes those of mismatched answers too."""
 
 
 def logits_in_forward(step: MicroStep) -> float:
@@ -18,7 +21,10 @@ def logits_in_loss(step: MicroStep) -> float:
     """Return what the logits take when the loss's backward begins."""
     if step.work.liger:
         return _kept_by_fused_loss(step)
-    each = _PAIRED_LOSS_BYTES if step.work.stage in {"dpo", "kto"} else _LOSS_BYTES
+    if step.work.stage == "rm":
+        return 0.0  # the rewards come from the last layer: the logits are thrown away
+    compared = _COMPARED_BYTES.get(step.work.stage) if step.work.compared else None
+    each = _LOSS_BYTES if compared is None else compared
     return all_logits(step, each + (step.half if step.model.logit_softcap else 0))
 
 
@@ -30,7 +36,9 @@ def all_logits(step: MicroStep, bytes_each: float) -> float:
 def bytes_of_logit(step: MicroStep) -> float:
     """Return the bytes of a logit in the forward: itself, float32 where it was not, softmaxed."""
     capped = step.half if step.model.logit_softcap else 0
-    return step.half + FLOAT32 + (FLOAT32 if step.half < FLOAT32 else 0) + capped
+    widened = FLOAT32 if step.half < FLOAT32 else 0
+    softmaxed = 0 if step.work.stage == "rm" else FLOAT32
+    return step.half + widened + softmaxed + capped
 
 
 def _kept_by_fused_loss(step: MicroStep) -> float:

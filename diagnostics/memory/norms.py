@@ -26,7 +26,9 @@ class NormKind(StrEnum):
     RMS = "in float32, its weight applied to the result in the input's dtype"
     WIDE_RMS = "in float32, its weight too"
     CENTRED = "in float32 around the mean, operation by operation"
-    FUSED = "by torch's layer_norm"
+    FUSED = "by torch's layer_norm, which autocast has in float32"
+    NARROWED = "by torch's layer_norm in float32, its result in the input's dtype"
+    PLAIN = "by torch's layer_norm in the input's dtype"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +52,14 @@ def add_norm(tape: Tape, norm: Norm, name: str, source: str, shape: tuple[int, i
     size, mean = float(FLOAT32 * rows * width), float(FLOAT32 * rows)
     wide = source
     narrow = given < size
-    if narrow and (norm.kind is not NormKind.FUSED or norm.autocast):
+    stays = norm.kind is NormKind.PLAIN or (norm.kind is NormKind.FUSED and not norm.autocast)
+    if narrow and not stays:
         wide = add(f"{name}.float", size, [source])
-    if norm.kind is NormKind.FUSED:
+    if norm.kind in {NormKind.FUSED, NormKind.NARROWED, NormKind.PLAIN}:
         tape.sizes[f"{name}.mean"] = 2 * mean
-        return add(name, tape.sizes[wide], [wide], saved=(wide, f"{name}.mean"))
+        result = add(name, tape.sizes[wide], [wide], saved=(wide, f"{name}.mean"))
+        is_back = narrow and norm.kind is NormKind.NARROWED
+        return add(f"{name}.back", given, [result]) if is_back else result
     if norm.kind is NormKind.CENTRED:
         add(f"{name}.apart", size, [wide])
         add(f"{name}.square", size, [f"{name}.apart"], saved=(f"{name}.apart",))

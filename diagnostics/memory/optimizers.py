@@ -22,6 +22,8 @@ _ELSEWHERE = Text(
     "paged optimizer states are not counted: they move to host memory where the GPU is full",
     "分页优化器状态未计入：GPU 装满时会移到主机内存",
 )
+_LISTED_COPIES = {"adamw_torch": 1, "rmsprop": 1, "adagrad": 2}
+"""`foreach` works on lists: square roots of all second moments, and all updates of Adagrad."""
 _ONE_STATE = ("sgd", "adagrad", "rmsprop", "muon")
 
 
@@ -73,11 +75,8 @@ def _named(name: str, work: Workload, trainable: int, *, largest: int) -> Optimi
         # Without momentum nothing is kept; transformers' `sgd` has none.
         return OptimizerMemory(0.0, 0.0)
     states = 1 if name.startswith(_ONE_STATE) else 2
-    # `foreach` works on lists: the square roots of all second moments are there at once.
-    listed = name in {"adamw_torch", "adagrad", "rmsprop"}
-    return OptimizerMemory(
-        float(states * width * trainable), float(width * trainable) if listed else 0.0
-    )
+    copies = _LISTED_COPIES.get(name, 0)
+    return OptimizerMemory(float(states * width * trainable), float(copies * width * trainable))
 
 
 def _variant(counts: Counts, optimizer: Optimizer, trainable: int) -> OptimizerMemory:

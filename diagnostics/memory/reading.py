@@ -66,7 +66,9 @@ def workload_of(
     if quantization is not None and method not in {Method.LORA, Method.OFT}:
         raise read.refusal("quantization_bit", "works with lora and oft only")
     sharding = sharding_of(deepspeed, gpus) if deepspeed is not None else Sharding(gpus=gpus)
-    kept = pure or badam or (sharding.zero_stage == 3 and quantization is None)  # noqa: PLR2004
+    # peft makes adapters float32 by itself; DeepSpeed's engine takes them back.
+    kept = (pure or badam) and method in {Method.FULL, Method.FREEZE}
+    kept = kept or (sharding.zero_stage == 3 and quantization is None)  # noqa: PLR2004
     batch = read.count("per_device_train_batch_size", 8)
     packing = _packing(read, stage)
     sequence = _sequence(read, None if packing else longest_tokens)
@@ -99,6 +101,7 @@ def workload_of(
         sharding=sharding,
         eval_batch=_eval_batch(read, stage),
         reference_model=_has_reference(read, stage, method),
+        compared=_is_compared(read, stage),
         upcast_layernorm=read.flag("upcast_layernorm"),
         upcast_lm_head=read.flag("upcast_lmhead_output"),
         train_tower=not read.flag("freeze_vision_tower", default=True),
@@ -286,8 +289,11 @@ def _eval_batch(read: _Reader, stage: str) -> int | None:
 
 def _has_reference(read: _Reader, stage: str, method: Method) -> bool:
     """Tell whether a second model is in memory; with LoRA the base itself serves as one."""
-    if read.value("ref_model"):
-        return True
-    if stage == "dpo" and str(read.value("pref_loss") or "sigmoid") in {"orpo", "simpo"}:
-        return False
-    return stage in {"dpo", "kto", "ppo"} and method in {Method.FULL, Method.FREEZE}
+    needs_one = _is_compared(read, stage) or stage == "ppo"
+    return needs_one and (method is not Method.LORA or bool(read.value("ref_model")))
+
+
+def _is_compared(read: _Reader, stage: str) -> bool:
+    """Tell whether a loss needs a reference's logits: ORPO's and SimPO's do not."""
+    loss = str(read.value("pref_loss") or "sigmoid").strip().lower()
+    return stage == "kto" or (stage == "dpo" and loss not in {"orpo", "simpo"})

@@ -40,7 +40,9 @@ def share_of(counts: Counts) -> Share:
         optimized=trainable,
     )
     if work.reference_model:
-        reference = float(counts.total * counts.model.weight_bytes)
+        quantized = work.quantization is not None
+        whole = float(counts.total * counts.model.weight_bytes)
+        reference = counts.base_bytes if quantized else whole
         alone = Share(alone.weights + reference, alone.gradients, alone.optimized)
     if sharding.zero_stage is not None and sharding.zero_stage > 0:
         return _zero(counts, alone)

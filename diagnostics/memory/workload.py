@@ -140,6 +140,8 @@ class Workload:
     """Samples a step of evaluation; None where nothing is evaluated."""
     reference_model: bool = False
     """Whether a second model is in memory (DPO, KTO and PPO with full tuning)."""
+    compared: bool = False
+    """Whether a reference's logits are made beside its own, by whichever model."""
     upcast_layernorm: bool = False
     upcast_lm_head: bool = False
     train_tower: bool = False

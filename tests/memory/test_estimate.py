@@ -311,3 +311,26 @@ def test_the_gradient_of_the_head_is_the_peak_of_the_loss_where_samples_are_shor
     one = phase(Phase.LOSS, finetuning_type="full", bf16=True, **short)
 
     assert one.gradients == (2 + 4) * VOCAB * 4096
+
+
+def test_preferences_without_a_reference_take_no_more_of_a_logit_than_a_plain_loss():
+    orpo = phase(Phase.LOSS, stage="dpo", pref_loss="orpo")
+    kto = phase(Phase.LOSS, stage="kto")
+
+    assert orpo.logits == 12 * 2 * TOKENS * VOCAB
+    assert kto.logits == 20 * TOKENS * VOCAB
+
+
+def test_a_reward_model_makes_logits_in_its_forward_and_throws_them_away():
+    one = peak(stage="rm")
+
+    assert one.phases[Phase.FORWARD].logits == 6 * 2 * TOKENS * VOCAB
+    assert one.phases[Phase.LOSS].logits == 0
+
+
+def test_a_fused_loss_makes_the_logits_all_the_same_when_it_evaluates():
+    keys = {"eval_strategy": "steps", "per_device_eval_batch_size": 2}
+
+    fused = phase(Phase.EVAL, enable_liger_kernel=True, **keys)
+
+    assert fused.logits == phase(Phase.EVAL, **keys).logits

@@ -134,3 +134,19 @@ def test_the_stream_between_layers_has_the_embeddings_precision(
     keys: dict[str, Any], expected: int
 ):
     assert residual_bytes(Counts(model(SMALL), workload(**keys))) == expected
+
+
+@pytest.mark.parametrize(
+    ("shape", "keys", "wanted"),
+    [
+        ({"model_type": "stablelm"}, {"quantization_bit": 4}, 4),
+        ({"model_type": "stablelm"}, {}, 2),
+        ({"model_type": "llama"}, {"quantization_bit": 4}, 2),
+        ({"model_type": "llama"}, {"quantization_bit": 4, "upcast_layernorm": True}, 4),
+        ({"model_type": "gemma"}, {"quantization_bit": 4, "upcast_layernorm": True}, 2),
+    ],
+)
+def test_norms_that_give_float32_make_quantized_layers_flow_in_it(
+    shape: dict[str, Any], keys: dict[str, Any], wanted: int
+):
+    assert residual_bytes(Counts(model(SMALL, **shape), workload(**keys))) == wanted

@@ -27,6 +27,8 @@ def kept(kind: NormKind, *, trains: bool = False, weight: int = 2, kernel: bool 
         (NormKind.WIDE_RMS, 4, 4 + 4),
         (NormKind.CENTRED, 4 + 4, 4 + 4 + 4),
         (NormKind.FUSED, 4, 4),
+        (NormKind.NARROWED, 4, 4),
+        (NormKind.PLAIN, 2, 2),
     ],
 )
 def test_a_norm_keeps_its_float32_input_and_where_it_trains_what_its_weight_was_given(

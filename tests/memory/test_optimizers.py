@@ -40,6 +40,7 @@ def test_states_of_half_precision_parameters_are_half_precision():
 def test_the_listed_step_copies_the_set_and_the_fused_one_does_not():
     assert memory("adamw_torch").step == 4 * TRAINED
     assert memory("adamw_torch", pure_bf16=True).step == 2 * TRAINED
+    assert memory("adagrad").step == 8 * TRAINED
     assert memory("adamw_torch_fused").step == 0
     assert memory("sgd").step == 0
 

@@ -15,6 +15,7 @@ from diagnostics.memory.workload import (
     Attention,
     Checkpointing,
     Frozen,
+    Half,
     Method,
     Optimizer,
     Quantization,
@@ -141,6 +142,30 @@ def test_kept_layers_need_most_with_eager_attention_and_least_with_flash_attenti
 )
 def test_what_saves_memory_is_told_to(change: Workload) -> None:
     assert simulated(QWEN_05B, change).allocated_gib < simulated(QWEN_05B, LORA).allocated_gib
+
+
+def test_packed_samples_need_no_mask_and_flash_attention_none_ever() -> None:
+    kept = replace(LORA, checkpointing=Checkpointing.OFF)
+    packed = simulated(SMALL, replace(kept, packing=True))
+    apart = simulated(SMALL, replace(kept, packing=True, neat_packing=True))
+    flash = simulated(SMALL, replace(kept, attention=Attention.FLASH))
+
+    assert packed.allocated_gib == flash.allocated_gib
+    assert packed.allocated_gib < apart.allocated_gib < simulated(SMALL, kept).allocated_gib
+
+
+def test_states_that_an_optimizer_makes_before_its_first_step_are_those_of_every_layer() -> None:
+    found = simulated(QWEN_05B, replace(FULL, optimizer=Optimizer("adagrad")))
+
+    assert found.phases_gib["static"] == pytest.approx(8 * found.trainable_params / 2**30, rel=0.01)
+
+
+def test_bfloat16_weights_under_float16_autocast_are_cast_where_they_are_used() -> None:
+    stored = {**QWEN_05B, "torch_dtype": "bfloat16"}
+    mixed = simulated(stored, replace(LORA, half=Half.FLOAT16))
+
+    head = 2 * 896 * 151936 / 2**30
+    assert mixed.allocated_gib > simulated(stored, LORA).allocated_gib + head
 
 
 def test_a_checkpoint_in_float32_takes_twice_the_memory() -> None:

@@ -74,9 +74,9 @@ def _on_meta(config: Any, work: Mapping[str, Any]) -> Any:
 
 
 def _decoder_layers(module: Any) -> list[Any]:
-    """Return the model's layers: its longest list of modules."""
-    lists = [list(one) for one in module.modules() if isinstance(one, nn.ModuleList)]
-    return max(lists, key=len, default=[])
+    """Return the model's layers: the list of modules that has most of its parameters."""
+    lists = [one for one in module.modules() if isinstance(one, nn.ModuleList)]
+    return list(max(lists, key=lambda one: sum(p.numel() for p in one.parameters()), default=[]))
 
 
 def _freeze(module: Any, work: Mapping[str, Any], names: Names) -> None:
