@@ -49,7 +49,7 @@ def _simulated(told: Forecast, facts: MemoryFacts, python: Path | None) -> Forec
     runs = environment.python
     if runs is None and python is None and find_spec("torch") is not None:
         runs = Path(sys.executable)  # llamavet[exact] brings what the training's Python would
-    if runs is None or (python is not None and environment.reason is not None):
+    if runs is None or (python is not None and environment.python_version is None):
         raise RunError(environment.reason or "no Python with torch was found; --python names one")
     config: Mapping[str, object] | None = config_named(facts.name)
     if facts.folder is not None and (facts.folder / "config.json").is_file():

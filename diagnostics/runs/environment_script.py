@@ -1,7 +1,8 @@
 """Owns what the training's own Python is asked: it runs there alone, never as a part of ours.
 
-It imports nothing but the standard library, so it opens no GPU and costs little: the arguments are
-read from the source text. Each answer is one line of JSON, so that a later crash loses no earlier
+It is one file, however long, so that nothing beside it can be imported there by mistake. It imports
+nothing but the standard library, so it opens no GPU and costs little: the arguments are read from
+the source text. Each answer is one line of JSON, so that a later crash loses no earlier
 one. It runs on any Python from 3.8 on. `--imported` really imports LLaMA-Factory, which is slow.
 """
 

@@ -64,7 +64,7 @@ def _find(name: str, base: Path, environ: Mapping[str, str], adapters: int) -> F
     try:
         model = architecture_of(config, source=str(folder))
     except ConfigError as error:
-        return FoundModel(None, str(error), folder, quantization)
+        return FoundModel(None, error.message, folder, quantization)
     return FoundModel(_weighed(model, folder, quantization), "", folder, quantization)
 
 

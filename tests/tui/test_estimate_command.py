@@ -193,3 +193,30 @@ def test_every_line_fits_80_columns(folder: Path):
     for words in ([], ["--gpus", "8", "finetuning_type=full", "eval_strategy=steps"]):
         done = estimate(folder, "--gpu", "RTX 4090", *words)
         assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+def test_exact_mode_says_what_a_python_lacks(folder: Path):
+    done = estimate(folder, "--exact", "--python", sys.executable)
+
+    assert done.returncode == 2
+    assert done.stderr == (
+        "llamavet: this Python has no torch;"
+        " give the Python of the environment that LLaMA-Factory runs in\n"
+    )
+
+
+def test_exact_mode_refuses_what_is_no_python(folder: Path):
+    done = estimate(folder, "--exact", "--python", "/bin/false")
+
+    assert done.returncode == 2
+    assert "/bin/false is no Python that can be run" in done.stderr
+
+
+def test_a_models_own_fault_is_told_with_one_remedy(folder: Path):
+    broken = {**LLAMA, "hidden_size": -5}
+    (folder / "model" / "config.json").write_text(json.dumps(broken))
+
+    done = estimate(folder)
+
+    assert "hidden_size is -5: outside 1 to" in done.stderr
+    assert done.stderr.count(";") == 1
